@@ -1,0 +1,52 @@
+// What the families of lowering share: a program under construction, and the classes of PEs that a phase
+// runs on. A family turns one node into one phase and decides nothing.
+#pragma once
+
+#include "mapper/schedule.h"
+
+typedef struct lowering {
+  const plan *plan;
+  const graph *graph;
+  const machine *machine;
+  tile_map map;
+  arena *memory;
+  program_phase *phases;
+  program_class *classes;
+  program_op *ops;
+  program_transfer *transfers;
+  u32 phase_count, phase_room, class_count, class_room, op_count, op_room, transfer_count, transfer_room;
+  u32 opcodes_used[FAMILY_COUNT]; // bit sets, for the size of the code
+} lowering;
+
+// The PE that work is written for.
+typedef struct pe_share {
+  const tile_column *column;
+  const tile_row *row;
+} pe_share;
+
+// What a linear product needs to know, in either direction.
+typedef enum feature_axis { AXIS_WIDTH, AXIS_QKV, AXIS_HIDDEN, AXIS_VOCAB } feature_axis;
+u32 lower_share(const tile_column *c, feature_axis axis);  // of one column
+u32 lower_share_max(const lowering *l, feature_axis axis); // of the fullest column
+u32 lower_total(const lowering *l, feature_axis axis);
+feature_axis lower_axis(const lowering *l, u32 tensor); // along the columns of an activation
+
+// Begins a phase for a node; its classes follow. The family fills streams, links and iterations.
+program_phase *lower_phase(lowering *l, phase_family family, const graph_node *node);
+void lower_class(lowering *l, program_phase *ph, pe_share pe, u64 tasks);
+// Adds an instruction to the class begun last. Where there are no elements only the code carries it, so
+// that the size of the code does not depend on the geometry.
+void lower_op(lowering *l, opcode op, u64 issues, u64 elements, u32 hops);
+u32 lower_tokens_max(const lowering *l);
+u64 lower_tokens(const lowering *l); // of a microbatch, padding of whole sequences excluded
+
+// plan_lower with the plan's schedule at hand.
+void lower_program(const plan *p, const graph *g, const machine *m, schedule *s, arena *a, program *ret_program);
+
+typedef void lower_node(lowering *l, const graph_node *node);
+lower_node lower_linear, lower_grad_x, lower_grad_w;               // lower_matmul.c
+lower_node lower_norm, lower_norm_grad;                            // lower_norm.c
+lower_node lower_activation, lower_activation_grad, lower_residual; // lower_elementwise.c
+lower_node lower_embed, lower_embed_grad;
+lower_node lower_attention, lower_attention_grad; // lower_attention.c
+lower_node lower_loss, lower_loss_grad;           // lower_loss.c

@@ -1,0 +1,75 @@
+// What stays inside a PE, and the embedding at the edge: MemoryX looks rows up and streams them in, and
+// takes the gradient of the embedded tokens back.
+#include "mapper/lower.h"
+
+typedef struct element_work {
+  feature_axis axis;
+  u32 vector_ops; // multiply-adds per feature over the tokens
+  u32 functions;  // tanh or erf per element
+} element_work;
+
+static void lower_elements(lowering *l, const graph_node *node, element_work w) {
+  program_phase *ph = lower_phase(l, FAMILY_ELEMENTWISE, node);
+  for (u32 r = 0; r < l->map.size_count; r++)
+    for (u32 c = 0; c < l->map.column_count; c++) {
+      pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
+      u64 tokens = pe.row->tokens, features = lower_share(pe.column, w.axis);
+      lower_class(l, ph, pe, 1);
+      lower_op(l, OPCODE_FMA16, w.vector_ops * features, w.vector_ops * features * tokens, 0);
+      lower_op(l, OPCODE_TANH, w.functions * features, w.functions * features * tokens, 0);
+    }
+}
+
+void lower_activation(lowering *l, const graph_node *node) {
+  // x^2 of max(x, 0); or the polynomial inside tanh and the product outside
+  bool relu2 = l->graph->model.activation == ACT_RELU2;
+  lower_elements(l, node, (element_work){lower_axis(l, node->out[0]), relu2 ? 2 : 4, relu2 ? 0 : 1});
+}
+
+void lower_activation_grad(lowering *l, const graph_node *node) {
+  bool relu2 = l->graph->model.activation == ACT_RELU2;
+  lower_elements(l, node, (element_work){lower_axis(l, node->out[0]), relu2 ? 2 : 7, relu2 ? 0 : 1});
+}
+
+void lower_residual(lowering *l, const graph_node *node) { lower_elements(l, node, (element_work){AXIS_WIDTH, 1, 0}); }
+
+static program_phase *lower_edge(lowering *l, const graph_node *node, u32 values_per_wavelet) {
+  const plan_tiles *t = &l->plan->tiles;
+  program_phase *ph = lower_phase(l, FAMILY_EMBED, node);
+  ph->iterations = lower_tokens_max(l);
+  ph->latency_cycles = timing_path(l->machine, t->rows);
+  // every wavelet for the rows below passes the first link of its column
+  ph->column_wavelets = (u64)t->rows * lower_tokens_max(l) * t->features_max / values_per_wavelet;
+  return ph;
+}
+
+void lower_embed(lowering *l, const graph_node *node) {
+  program_phase *ph = lower_edge(l, node, 2);
+  ph->stream_in = (lower_tokens(l) * l->graph->model.width + 1) / 2;
+  ph->stream_in_hops = l->plan->tiles.rows / 2 + 1; // on average
+  for (u32 r = 0; r < l->map.size_count; r++)
+    for (u32 c = 0; c < l->map.column_count; c++) {
+      pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
+      u64 tokens = pe.row->tokens, features = pe.column->features;
+      lower_class(l, ph, pe, tokens);
+      lower_op(l, OPCODE_RECV16, tokens, tokens * features, 0);
+    }
+}
+
+void lower_embed_grad(lowering *l, const graph_node *node) {
+  program_phase *ph = lower_edge(l, node, 1); // fp32: gradients of weights never narrow
+  u32 hops = l->plan->tiles.rows / 2 + 1;
+  ph->stream_out = lower_tokens(l) * l->graph->model.width;
+  for (u32 i = 0; i < NODE_OUT_MAX; i++)
+    if (node->out[i] != GRAPH_NONE) {
+      const graph_tensor *t = &l->graph->tensors[node->out[i]];
+      ph->update_params += (u64)t->rows * t->cols;
+    }
+  for (u32 r = 0; r < l->map.size_count; r++)
+    for (u32 c = 0; c < l->map.column_count; c++) {
+      pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
+      u64 tokens = pe.row->tokens, features = pe.column->features;
+      lower_class(l, ph, pe, tokens);
+      lower_op(l, OPCODE_SEND32, tokens, tokens * features, hops);
+    }
+}

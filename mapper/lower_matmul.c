@@ -1,0 +1,81 @@
+// Linear layers with streamed weights: y = x W^T, its product for dX, and dW.
+//
+// Forward: each weight comes down the column that owns its input feature and triggers an AXPY over the
+// PE's tokens; an output's partial sums travel along the row to its owner while the next weights
+// arrive. dX is the same with the transposed stream. dW: the owner of an output's gradient sends it
+// along the row, every PE multiplies it with its resident inputs, and sums chain down the column to the
+// edge.
+#include "mapper/lower.h"
+
+typedef struct product {
+  feature_axis from, to; // axis of the summed features, of the outputs
+  bool bias;
+} product;
+
+static opcode axpy_op(const lowering *l) { return l->plan->axpy == AXPY_FP16 ? OPCODE_AXPY16 : OPCODE_AXPY32; }
+
+static void product_classes(lowering *l, program_phase *ph, product p) {
+  u64 outputs = lower_total(l, p.to);
+  for (u32 r = 0; r < l->map.size_count; r++)
+    for (u32 c = 0; c < l->map.column_count; c++) {
+      pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
+      u64 tokens = pe.row->tokens, from = lower_share(pe.column, p.from), to = lower_share(pe.column, p.to);
+      lower_class(l, ph, pe, outputs);
+      lower_op(l, axpy_op(l), outputs * from, outputs * from * tokens, 0);
+      lower_op(l, OPCODE_CHAIN32, outputs, outputs * tokens, 1);
+      lower_op(l, OPCODE_NARROW, to, to * tokens, 0);
+      lower_op(l, axpy_op(l), p.bias ? to : 0, p.bias ? to * tokens : 0, 0);
+    }
+}
+
+static void lower_product(lowering *l, const graph_node *node, phase_family family, product p) {
+  const plan_tiles *t = &l->plan->tiles;
+  program_phase *ph = lower_phase(l, family, node);
+  u64 outputs = lower_total(l, p.to), inputs = lower_total(l, p.from);
+  ph->iterations = outputs;
+  ph->latency_cycles = timing_path(l->machine, t->rows) + timing_chain(l->machine, t->group_width);
+  ph->row_wavelets = outputs * lower_tokens_max(l);
+  ph->column_wavelets = outputs * lower_share_max(l, p.from) + (p.bias ? lower_share_max(l, p.to) : 0);
+  ph->stream_in = (outputs * inputs + (p.bias ? outputs : 0)) * t->replicas; // each group has its own copy
+  ph->stream_in_hops = t->rows;
+  product_classes(l, ph, p);
+}
+
+void lower_linear(lowering *l, const graph_node *node) {
+  product p = {lower_axis(l, node->in[0]), lower_axis(l, node->out[0]), node->in[2] != GRAPH_NONE};
+  lower_product(l, node, FAMILY_LINEAR, p);
+}
+
+void lower_grad_x(lowering *l, const graph_node *node) {
+  product p = {lower_axis(l, node->in[0]), lower_axis(l, node->out[0]), false};
+  lower_product(l, node, FAMILY_GRAD_X, p);
+}
+
+void lower_grad_w(lowering *l, const graph_node *node) {
+  const plan_tiles *t = &l->plan->tiles;
+  feature_axis out_axis = lower_axis(l, node->in[0]), in_axis = lower_axis(l, node->in[1]);
+  u64 outputs = lower_total(l, out_axis), inputs = lower_total(l, in_axis);
+  bool bias = node->out[1] != GRAPH_NONE;
+  program_phase *ph = lower_phase(l, FAMILY_GRAD_W, node);
+  ph->iterations = outputs;
+  ph->latency_cycles = timing_path(l->machine, t->group_width) + timing_chain(l->machine, t->rows);
+  ph->row_wavelets = (outputs * lower_tokens_max(l) + 1) / 2;
+  ph->column_wavelets = outputs * lower_share_max(l, in_axis) + (bias ? lower_share_max(l, out_axis) : 0);
+  u64 params = outputs * inputs + (bias ? outputs : 0);
+  ph->stream_out = params * t->replicas;
+  ph->stream_out_hops = 1; // the column chain brought them to the edge
+  ph->update_params = params;
+  for (u32 r = 0; r < l->map.size_count; r++)
+    for (u32 c = 0; c < l->map.column_count; c++) {
+      pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
+      u64 tokens = pe.row->tokens, in = lower_share(pe.column, in_axis), out = lower_share(pe.column, out_axis);
+      lower_class(l, ph, pe, outputs);
+      lower_op(l, OPCODE_SEND16, out, t->group_width > 1 ? out * tokens : 0, t->group_width - 1);
+      lower_op(l, OPCODE_RECV16, outputs, outputs * tokens, 0);
+      lower_op(l, OPCODE_DOT16, outputs * in, outputs * in * tokens, 0);
+      lower_op(l, OPCODE_CHAIN32, outputs, outputs * in, 1);
+      if (!bias) out = 0;
+      lower_op(l, OPCODE_DOT16, out, out * tokens, 0);
+      lower_op(l, OPCODE_CHAIN32, 1, out, 1);
+    }
+}

@@ -1,0 +1,207 @@
+// Choosing a plan: what fits is found by measuring memory, what is fastest by asking the engine.
+#include "mapper/lower.h"
+
+#include "base/hash.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ROW(...) FIELD_ROW(plan_options, __VA_ARGS__)
+static const field rows[] = {PLAN_FIELDS(ROW)};
+const field_table plan_table = {"plan", "How the step is laid onto the wafer; 0 and auto let the mapper choose.", rows, COUNT_OF(rows), sizeof(plan_options)};
+
+const char *plan_policy_name(u32 policy) {
+  static const char *const names[] = {"auto", "resident", "recompute", "offload"};
+  require(policy < COUNT_OF(names));
+  return names[policy];
+}
+
+enum { MORE_MICROBATCHES = 3, REPLICAS_MAX = 64 };
+
+typedef struct search {
+  const plan_request *r;
+  arena *memory;
+  tile_area area;
+  schedule schedules[POLICY_OFFLOAD + 1];
+  u32 code_bytes;
+  u32 share; // sequences per system and step
+  plan best;
+  bool found;
+  plan_memory tightest; // of the attempt that came nearest to fitting
+  u32 tightest_policy;
+} search;
+
+static void fill_memory(search *s, plan *p) {
+  schedule *order = &s->schedules[p->policy];
+  schedule_measure(s->r->graph, &p->tiles, p->axpy, s->memory, order);
+  const graph *g = s->r->graph;
+  const schedule_step *peak = &order->steps[order->peak];
+  plan_memory *m = &p->memory;
+  *m = (plan_memory){.code_bytes = s->code_bytes, .limit_bytes = s->r->machine->spec.sram_bytes};
+  m->buffer_bytes = peak->kind == STEP_NODE ? schedule_buffer_bytes(g, &p->tiles, p->axpy, peak->node) : 0;
+  m->activation_bytes = order->peak_bytes - m->buffer_bytes;
+  m->total_bytes = m->code_bytes + order->peak_bytes;
+  const char *name = peak->kind == STEP_NODE ? g->nodes[peak->node].name : g->tensors[peak->tensor].name;
+  snprintf(m->peak_node, sizeof m->peak_node, "%s", name);
+}
+
+// Does a microbatch fit with this policy and number of replicas? Fills the plan's geometry and memory.
+static bool fits(search *s, plan *p, u32 policy, u32 replicas, u32 microbatch) {
+  p->policy = policy;
+  p->microbatch = microbatch;
+  if (!tiles_choose(s->r->graph, s->area, replicas, microbatch, &p->tiles)) return false;
+  fill_memory(s, p);
+  if (p->memory.total_bytes <= p->memory.limit_bytes) return true;
+  if (!s->tightest.total_bytes || p->memory.total_bytes < s->tightest.total_bytes) {
+    s->tightest = p->memory;
+    s->tightest_policy = policy;
+  }
+  return false;
+}
+
+// Largest multiple of `replicas` sequences that fits; memory grows with the slots of a group.
+static u32 capacity(search *s, plan *p, u32 policy, u32 replicas) {
+  if (!fits(s, p, policy, replicas, replicas)) return 0;
+  u32 low = 1, high = 2;
+  while (fits(s, p, policy, replicas, high * replicas)) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1) {
+    u32 middle = low + (high - low) / 2;
+    if (fits(s, p, policy, replicas, middle * replicas)) low = middle;
+    else high = middle;
+  }
+  return low * replicas;
+}
+
+static void try_plan(search *s, plan candidate) {
+  arena_mark mark = arena_save(s->memory);
+  program lowered;
+  engine_result result;
+  status st = {0};
+  lower_program(&candidate, s->r->graph, s->r->machine, &s->schedules[candidate.policy], s->memory, &lowered);
+  bool ok = s->r->engine->run(&lowered, s->r->machine, s->memory, &result, &st);
+  require(ok); // it was measured to fit
+  candidate.estimate_cycles = result.cycles;
+  arena_rewind(s->memory, mark);
+  if (s->found && s->best.estimate_cycles <= candidate.estimate_cycles) return;
+  u32 largest = s->best.largest_microbatch;
+  char limit[sizeof s->best.limit];
+  memcpy(limit, s->best.limit, sizeof limit);
+  s->best = candidate;
+  s->best.largest_microbatch = largest;
+  memcpy(s->best.limit, limit, sizeof limit);
+  s->found = true;
+}
+
+// The stated microbatch, or a few counts of equal microbatches from the fewest that fit upwards.
+static void try_counts(search *s, plan p, u32 replicas, u32 most) {
+  u32 stated = s->r->options->microbatch;
+  u32 fewest = stated ? tiles_ceil(s->share, stated) : tiles_ceil(s->share, most);
+  u32 last_size = 0;
+  for (u32 n = fewest; n <= fewest + (stated ? 0 : MORE_MICROBATCHES) && n <= s->share; n++) {
+    u32 size = stated ? stated : tiles_ceil(s->share, n);
+    if (size == last_size) continue;
+    last_size = size;
+    p.microbatches = tiles_ceil(s->share, size);
+    if (fits(s, &p, p.policy, replicas, size)) try_plan(s, p);
+  }
+}
+
+static void note_largest(search *s, plan p, u32 replicas, u32 most) {
+  if (most <= s->best.largest_microbatch) return;
+  s->best.largest_microbatch = most;
+  u32 policy = p.policy;
+  fits(s, &p, policy, replicas, most + replicas);
+  snprintf(s->best.limit, sizeof s->best.limit, "SRAM: %u sequences would take %u of %u bytes in the fullest PE, at %s (%s, %u replicas)",
+           most + replicas, p.memory.total_bytes, p.memory.limit_bytes, p.memory.peak_node, plan_policy_name(policy), replicas);
+}
+
+static void search_replicas(search *s, plan p, u32 policy) {
+  u32 stated = s->r->options->replicas;
+  u32 most_replicas = stated ? stated : REPLICAS_MAX;
+  u32 step = 1;
+  for (u32 g = stated ? stated : 1; g <= most_replicas; g += step) {
+    if (g > s->area.width || (!stated && g > s->share)) break;
+    if (g >= 8) step = g / 8 * 2; // finer steps change little up there
+    u32 most = capacity(s, &p, policy, g);
+    if (!most) continue;
+    p.policy = policy;
+    note_largest(s, p, g, most);
+    try_counts(s, p, g, most);
+  }
+}
+
+// The code does not depend on the geometry: any lowering tells its size.
+static u32 measure_code(search *s) {
+  arena_mark mark = arena_save(s->memory);
+  plan p = {.microbatch = 1, .microbatches = 1, .policy = POLICY_RECOMPUTE, .systems = 1, .axpy = s->r->options->axpy};
+  bool ok = tiles_choose(s->r->graph, s->area, 1, 1, &p.tiles);
+  require(ok);
+  program lowered;
+  lower_program(&p, s->r->graph, s->r->machine, &s->schedules[POLICY_RECOMPUTE], s->memory, &lowered);
+  arena_rewind(s->memory, mark);
+  return lowered.code_bytes;
+}
+
+static bool fail_to_fit(const search *s, status *st) {
+  const plan_options *o = s->r->options;
+  const plan_memory *m = &s->tightest;
+  char stated[64] = "one sequence";
+  if (o->microbatch) snprintf(stated, sizeof stated, "plan.microbatch = %u", o->microbatch);
+  if (!m->total_bytes)
+    return status_fail(st, CODE_CONFIG, "plan: %s on plan.replicas = %u leaves a replica without a column or a sequence; lower plan.replicas", stated, o->replicas);
+  char larger[96] = "shorten train.seq, narrow the model or take a larger machine";
+  if (o->microbatch && s->best.largest_microbatch)
+    snprintf(larger, sizeof larger, "the largest that fits is %u", s->best.largest_microbatch);
+  return status_fail(st, CODE_CONFIG, "plan: %s of %u tokens does not fit the SRAM: %u bytes in the fullest PE at %s (activations %s), %u more than its %u; %s",
+                     stated, s->r->graph->seq, m->total_bytes, m->peak_node, plan_policy_name(s->tightest_policy),
+                     m->total_bytes - m->limit_bytes, m->limit_bytes, larger);
+}
+
+bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
+  arena_mark mark = arena_save(a);
+  search s = {.r = r, .memory = a, .area = tiles_area(r->machine, r->options), .share = tiles_ceil(r->batch, r->systems)};
+  for (u32 policy = POLICY_RESIDENT; policy <= POLICY_OFFLOAD; policy++) schedule_build(r->graph, policy, a, &s.schedules[policy]);
+  s.code_bytes = measure_code(&s);
+  plan p = {.options = *r->options, .batch = r->batch, .systems = r->systems, .axpy = r->options->axpy};
+  for (u32 policy = POLICY_RESIDENT; policy <= POLICY_OFFLOAD; policy++) {
+    if (r->options->activations != POLICY_AUTO && r->options->activations != policy) continue;
+    p.policy = policy;
+    search_replicas(&s, p, policy);
+  }
+  bool ok = s.found || fail_to_fit(&s, st);
+  if (ok) *ret_plan = s.best;
+  arena_rewind(a, mark);
+  return ok && plan_check(ret_plan, r->graph, r->machine, st);
+}
+
+u64 plan_hash(const plan *p) {
+  u64 h = hash_text(HASH_START, "plan");
+  const plan_tiles *t = &p->tiles;
+  const u32 words[] = {p->batch, p->systems, p->microbatch, p->microbatches, p->policy, p->axpy, t->replicas,
+                       t->group_width, t->seq_rows, t->row_seqs, t->slots, t->rows, t->tokens_max, t->features_max,
+                       t->hidden_max, t->head_pes, t->heads_aligned};
+  for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
+  return h;
+}
+
+void plan_print(const plan *p, text *out) {
+  const plan_tiles *t = &p->tiles;
+  const plan_memory *m = &p->memory;
+  text_format(out, "plan: weight streaming on %u system%s\n", p->systems, p->systems == 1 ? "" : "s");
+  text_format(out, "  batch        %u sequences a step: %u microbatch%s of %u on each system\n", p->batch, p->microbatches,
+              p->microbatches == 1 ? "" : "es", p->microbatch);
+  text_format(out, "  columns      %u replica%s x %u columns; up to %u features and %u hidden features a PE\n", t->replicas,
+              t->replicas == 1 ? "" : "s", t->group_width, t->features_max, t->hidden_max);
+  if (t->head_pes) text_format(out, "  heads        one spans %u columns%s\n", t->head_pes, t->heads_aligned ? "" : ", some PEs hold parts of two");
+  else text_add(out, "  heads        whole heads in a column\n");
+  if (t->row_seqs > 1) text_format(out, "  rows         %u used, %u whole sequences in each\n", t->rows, t->row_seqs);
+  else text_format(out, "  rows         %u used: %u sequences below each other, %u rows each, up to %u tokens a row\n", t->rows, t->slots, t->seq_rows, t->tokens_max);
+  text_format(out, "  activations  %s\n", plan_policy_name(p->policy));
+  text_format(out, "  memory       %u of %u bytes in the fullest PE: code %u, activations %u, buffers %u; peak at %s\n", m->total_bytes,
+              m->limit_bytes, m->code_bytes, m->activation_bytes, m->buffer_bytes, m->peak_node);
+  text_format(out, "  largest      microbatch %u; beyond it %s\n", p->largest_microbatch, p->limit);
+  text_format(out, "  estimate     %.6g cycles a step\n", p->estimate_cycles);
+}

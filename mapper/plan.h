@@ -1,0 +1,80 @@
+// All decisions of a mapping, with what each costs: which microbatch, how the wafer is divided, what
+// stays in memory. Lowering turns a plan into a program and decides nothing.
+#pragma once
+
+#include "model/graph/graph.h"
+#include "sim/engine.h"
+
+typedef enum { PLAN_STREAMING } plan_mode;
+typedef enum { POLICY_AUTO, POLICY_RESIDENT, POLICY_RECOMPUTE, POLICY_OFFLOAD } activation_policy;
+typedef enum { AXPY_FP16, AXPY_FP32 } axpy_precision;
+
+#define PLAN_FIELDS(F)                                                                             \
+  F(ENUM, mode, "mode", UNIT_NONE, "streaming", 0, 0, "streaming",                                 \
+    "weights stream in from MemoryX, layer by layer")                                             \
+  F(U32, microbatch, "microbatch", UNIT_NONE, "0", 0, 16777216, NULL,                              \
+    "sequences at once on one wafer; 0 takes the fastest that fits")                              \
+  F(U32, replicas, "replicas", UNIT_NONE, "0", 0, 65536, NULL,                                     \
+    "column groups that each hold all features of their own sequences; 0 takes the fastest")      \
+  F(ENUM, activations, "activations", UNIT_NONE, "auto", 0, 0, "auto|resident|recompute|offload",  \
+    "kept for backward in SRAM, rebuilt from the layer's input, or that input moved off the wafer") \
+  F(ENUM, axpy, "axpy", UNIT_NONE, "fp16", 0, 0, "fp16|fp32",                                      \
+    "where the local AXPY accumulates; chains and gradients always accumulate in fp32")           \
+  F(U32, width, "width", UNIT_NONE, "0", 0, 100000, NULL,                                          \
+    "columns that the program may use; 0 takes the machine's")                                    \
+  F(U32, height, "height", UNIT_NONE, "0", 0, 100000, NULL,                                        \
+    "rows that the program may use; 0 takes the machine's")
+
+typedef struct plan_options { PLAN_FIELDS(FIELD_MEMBER) } plan_options;
+extern const field_table plan_table; // section "plan"
+
+// The tile grid: `replicas` groups of `group_width` columns; in a group, slots of `seq_rows` rows hold
+// one sequence each, or a row holds `row_seqs` whole sequences.
+typedef struct plan_tiles {
+  u32 replicas, group_width;
+  u32 seq_rows, row_seqs; // one of them is 1
+  u32 slots;              // rows of slots used in a group
+  u32 rows;               // slots * seq_rows
+  u32 tokens_max;         // tokens of the fullest PE row
+  u32 features_max;       // of the residual width, in the fullest PE
+  u32 hidden_max;         // of the MLP's hidden width
+  u32 head_pes;           // columns that one head spans; 0 when a column holds whole heads
+  bool heads_aligned;     // no PE holds parts of two heads
+} plan_tiles;
+
+typedef struct plan_memory { // bytes of the fullest PE
+  u32 code_bytes, buffer_bytes, activation_bytes, total_bytes, limit_bytes;
+  char peak_node[GRAPH_NAME_MAX]; // where the activations peak
+} plan_memory;
+
+typedef struct plan {
+  plan_options options; // as stated
+  u32 batch, systems;   // sequences per step over all systems
+  u32 microbatch, microbatches; // per system: microbatches x microbatch >= batch / systems
+  u32 policy;           // activation_policy, resolved
+  u32 axpy;
+  plan_tiles tiles;
+  plan_memory memory;
+  double estimate_cycles; // of one step, by the engine that the plan was chosen with
+  u32 largest_microbatch; // that fits with any policy and replicas, and what runs out beyond it
+  char limit[200];
+} plan;
+
+typedef struct plan_request {
+  const graph *graph;
+  const machine *machine;
+  const plan_options *options;
+  const engine *engine; // costs candidates; the mapper knows it only as the door
+  u32 batch, systems;
+} plan_request;
+
+// Chooses and checks a plan. CODE_CONFIG with what does not fit and by how much.
+bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st);
+// Recomputes memory and geometry from graph and machine alone; shares no code with plan_build.
+bool plan_check(const plan *p, const graph *g, const machine *m, status *st);
+u64 plan_hash(const plan *p);
+void plan_print(const plan *p, text *out);
+const char *plan_policy_name(u32 policy);
+
+// The plan as a program for the machine (lower.c); constant, lives in `a`.
+bool plan_lower(const plan *p, const graph *g, const machine *m, arena *a, program *ret_program, status *st);

@@ -1,0 +1,44 @@
+// The laws of time.
+#include "sim/isa/timing.h"
+
+#include <math.h>
+
+#define FACTS(name, setup, element, macs, reads, writes, halves, effect)                           \
+  {#name, effect, macs, reads, writes, halves},
+static const opcode_facts facts[OPCODE_COUNT] = {OPCODES(FACTS)};
+
+const opcode_facts *opcode_get(opcode op) {
+  require((u32)op < OPCODE_COUNT);
+  return &facts[op];
+}
+
+double timing_dsd(const machine *of, opcode op, u64 issues, u64 elements) {
+  const machine_spec *m = &of->spec;
+  double setup = 0, element = 0;
+  switch (op) {
+#define COST(name, set_up, per_element, ...)                                                       \
+  case OPCODE_##name:                                                                              \
+    setup = set_up;                                                                                \
+    element = per_element;                                                                         \
+    break;
+    OPCODES(COST)
+  case OPCODE_COUNT:
+    require(op < OPCODE_COUNT);
+  }
+  return setup * (double)issues + element * (double)elements;
+}
+
+double timing_path(const machine *m, u32 hops) {
+  return 2 * m->spec.ramp_cycles + m->spec.hop_cycles * hops;
+}
+
+double timing_chain(const machine *m, u32 pes) {
+  double per_pe = 2 * m->spec.ramp_cycles + m->spec.hop_cycles + 1;
+  return pes > 1 ? per_pe * (pes - 1) : 0;
+}
+
+double timing_io(const machine *m, u64 wavelets) {
+  return (double)wavelets / m->io_wavelets_per_cycle;
+}
+
+double timing_cycles(const machine *m, double seconds) { return seconds * m->spec.clock_hz; }
