@@ -56,7 +56,10 @@ u32 lower_share_max(const lowering *l, feature_axis axis) {
 
 u32 lower_total(const lowering *l, feature_axis axis) {
   const model_spec *m = &l->graph->model;
-  const u32 totals[] = {[AXIS_WIDTH] = m->width, [AXIS_QKV] = 3 * m->width, [AXIS_HIDDEN] = model_hidden_width(m), [AXIS_VOCAB] = m->vocab};
+  const u32 totals[] = {[AXIS_WIDTH] = m->width,
+                        [AXIS_QKV] = 3 * m->width,
+                        [AXIS_HIDDEN] = model_hidden_width(m),
+                        [AXIS_VOCAB] = m->vocab};
   return totals[axis];
 }
 
@@ -73,13 +76,18 @@ feature_axis lower_axis(const lowering *l, u32 tensor) {
   return feeds_attention ? AXIS_QKV : AXIS_HIDDEN;
 }
 
-u32 lower_tokens_max(const lowering *l) { return l->plan->tiles.tokens_max; }
-u64 lower_tokens(const lowering *l) { return (u64)l->plan->microbatch * l->graph->seq; }
+u32 lower_tokens_max(const lowering *l) {
+  return l->plan->tiles.tokens_max;
+}
+u64 lower_tokens(const lowering *l) {
+  return (u64)l->plan->microbatch * l->graph->seq;
+}
 
 program_phase *lower_phase(lowering *l, phase_family family, const graph_node *node) {
   l->phases = grow(l->memory, l->phases, l->phase_count, &l->phase_room, sizeof *l->phases);
   program_phase *ph = &l->phases[l->phase_count++];
-  *ph = (program_phase){.family = family, .layer = node->layer, .first_class = l->class_count, .iterations = 1, .colors = 4};
+  *ph = (program_phase){
+      .family = family, .layer = node->layer, .first_class = l->class_count, .iterations = 1, .colors = 4};
   snprintf(ph->origin, sizeof ph->origin, "%s", node->name);
   ph->width = l->plan->tiles.replicas * l->plan->tiles.group_width;
   ph->height = l->plan->tiles.rows;
@@ -88,7 +96,8 @@ program_phase *lower_phase(lowering *l, phase_family family, const graph_node *n
 
 void lower_class(lowering *l, program_phase *ph, pe_share pe, u64 tasks) {
   l->classes = grow(l->memory, l->classes, l->class_count, &l->class_room, sizeof *l->classes);
-  l->classes[l->class_count++] = (program_class){.pes = pe.column->columns * pe.row->rows, .first_op = l->op_count, .tasks = tasks};
+  l->classes[l->class_count++] =
+      (program_class){.pes = pe.column->columns * pe.row->rows, .first_op = l->op_count, .tasks = tasks};
   ph->class_count++;
 }
 
@@ -203,10 +212,19 @@ void lower_program(const plan *p, const graph *g, const machine *m, schedule *s,
   lower_transfers(&l, s, phase_of);
   program_group *group = arena_array(a, program_group, 1);
   *group = (program_group){0, l.phase_count, p->microbatches};
-  *ret_program = (program){.machine_hash = machine_hash(m), .plan_hash = plan_hash(p), .phase_count = l.phase_count,
-                           .class_count = l.class_count, .op_count = l.op_count, .group_count = 1,
-                           .transfer_count = l.transfer_count, .phases = l.phases, .classes = l.classes,
-                           .ops = l.ops, .groups = group, .transfers = l.transfers, .systems = p->systems};
+  *ret_program = (program){.machine_hash = machine_hash(m),
+                           .plan_hash = plan_hash(p),
+                           .phase_count = l.phase_count,
+                           .class_count = l.class_count,
+                           .op_count = l.op_count,
+                           .group_count = 1,
+                           .transfer_count = l.transfer_count,
+                           .phases = l.phases,
+                           .classes = l.classes,
+                           .ops = l.ops,
+                           .groups = group,
+                           .transfers = l.transfers,
+                           .systems = p->systems};
   size_code(&l, ret_program);
   snprintf(ret_program->name, sizeof ret_program->name, "step L%u N%u T%u", g->model.layers, g->model.width, g->seq);
 }

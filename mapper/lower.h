@@ -44,8 +44,8 @@ u64 lower_tokens(const lowering *l); // of a microbatch, padding of whole sequen
 void lower_program(const plan *p, const graph *g, const machine *m, schedule *s, arena *a, program *ret_program);
 
 typedef void lower_node(lowering *l, const graph_node *node);
-lower_node lower_linear, lower_grad_x, lower_grad_w;               // lower_matmul.c
-lower_node lower_norm, lower_norm_grad;                            // lower_norm.c
+lower_node lower_linear, lower_grad_x, lower_grad_w;                // lower_matmul.c
+lower_node lower_norm, lower_norm_grad;                             // lower_norm.c
 lower_node lower_activation, lower_activation_grad, lower_residual; // lower_elementwise.c
 lower_node lower_embed, lower_embed_grad;
 lower_node lower_attention, lower_attention_grad; // lower_attention.c

@@ -6,9 +6,9 @@
 
 // Work of one row, over one microbatch.
 typedef struct row_work {
-  u64 keys;   // that pass the row's queries, over its sequences
-  u64 pairs;  // (query, key) with key <= query
-  u64 blocks; // of keys, for rescaling the online softmax
+  u64 keys;           // that pass the row's queries, over its sequences
+  u64 pairs;          // (query, key) with key <= query
+  u64 blocks;         // of keys, for rescaling the online softmax
   u64 received, sent; // keys that come from above, that go on below
 } row_work;
 
@@ -86,18 +86,25 @@ static void lower_keys(lowering *l, const graph_node *node, u32 passes) {
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.rows[r]};
       lower_class(l, ph, pe, w.keys);
-      if (passes == 1) forward_ops(l, pe, w);
-      else backward_ops(l, pe, w);
+      if (passes == 1)
+        forward_ops(l, pe, w);
+      else
+        backward_ops(l, pe, w);
     }
   }
   u32 span = t->head_pes ? t->head_pes : 1;
   ph->iterations = keys;
-  ph->latency_cycles = timing_chain(l->machine, span) + timing_path(l->machine, span) + timing_path(l->machine, t->seq_rows);
+  ph->latency_cycles =
+      timing_chain(l->machine, span) + timing_path(l->machine, span) + timing_path(l->machine, t->seq_rows);
   u64 heads = t->heads_aligned ? 1 : 2;
   ph->row_wavelets = span > 1 ? passes * heads * (pairs + (pairs + 1) / 2) : 0; // fp32 sums one way, fp16 back
   // K and V in fp16; in backward dK and dV in fp32 beside them
   ph->column_wavelets = rotated * t->features_max * (passes == 1 ? 1 : 3);
 }
 
-void lower_attention(lowering *l, const graph_node *node) { lower_keys(l, node, 1); }
-void lower_attention_grad(lowering *l, const graph_node *node) { lower_keys(l, node, 2); }
+void lower_attention(lowering *l, const graph_node *node) {
+  lower_keys(l, node, 1);
+}
+void lower_attention_grad(lowering *l, const graph_node *node) {
+  lower_keys(l, node, 2);
+}

@@ -31,7 +31,9 @@ void lower_activation_grad(lowering *l, const graph_node *node) {
   lower_elements(l, node, (element_work){lower_axis(l, node->out[0]), relu2 ? 2 : 7, relu2 ? 0 : 1});
 }
 
-void lower_residual(lowering *l, const graph_node *node) { lower_elements(l, node, (element_work){AXIS_WIDTH, 1, 0}); }
+void lower_residual(lowering *l, const graph_node *node) {
+  lower_elements(l, node, (element_work){AXIS_WIDTH, 1, 0});
+}
 
 static program_phase *lower_edge(lowering *l, const graph_node *node, u32 values_per_wavelet) {
   const plan_tiles *t = &l->plan->tiles;

@@ -12,7 +12,9 @@ typedef struct product {
   bool bias;
 } product;
 
-static opcode axpy_op(const lowering *l) { return l->plan->axpy == AXPY_FP16 ? OPCODE_AXPY16 : OPCODE_AXPY32; }
+static opcode axpy_op(const lowering *l) {
+  return l->plan->axpy == AXPY_FP16 ? OPCODE_AXPY16 : OPCODE_AXPY32;
+}
 
 static void product_classes(lowering *l, program_phase *ph, product p) {
   u64 outputs = lower_total(l, p.to);

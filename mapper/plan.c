@@ -8,7 +8,8 @@
 
 #define ROW(...) FIELD_ROW(plan_options, __VA_ARGS__)
 static const field rows[] = {PLAN_FIELDS(ROW)};
-const field_table plan_table = {"plan", "How the step is laid onto the wafer; 0 and auto let the mapper choose.", rows, COUNT_OF(rows), sizeof(plan_options)};
+const field_table plan_table = {"plan", "How the step is laid onto the wafer; 0 and auto let the mapper choose.", rows,
+                                COUNT_OF(rows), sizeof(plan_options)};
 
 const char *plan_policy_name(u32 policy) {
   static const char *const names[] = {"auto", "resident", "recompute", "offload"};
@@ -69,8 +70,10 @@ static u32 capacity(search *s, plan *p, u32 policy, u32 replicas) {
   }
   while (high - low > 1) {
     u32 middle = low + (high - low) / 2;
-    if (fits(s, p, policy, replicas, middle * replicas)) low = middle;
-    else high = middle;
+    if (fits(s, p, policy, replicas, middle * replicas))
+      low = middle;
+    else
+      high = middle;
   }
   return low * replicas;
 }
@@ -114,8 +117,9 @@ static void note_largest(search *s, plan p, u32 replicas, u32 most) {
   s->best.largest_microbatch = most;
   u32 policy = p.policy;
   fits(s, &p, policy, replicas, most + replicas);
-  snprintf(s->best.limit, sizeof s->best.limit, "SRAM: %u sequences would take %u of %u bytes in the fullest PE, at %s (%s, %u replicas)",
-           most + replicas, p.memory.total_bytes, p.memory.limit_bytes, p.memory.peak_node, plan_policy_name(policy), replicas);
+  snprintf(s->best.limit, sizeof s->best.limit,
+           "SRAM: %u sequences would take %u of %u bytes in the fullest PE, at %s (%s, %u replicas)", most + replicas,
+           p.memory.total_bytes, p.memory.limit_bytes, p.memory.peak_node, plan_policy_name(policy), replicas);
 }
 
 static void search_replicas(search *s, plan p, u32 policy) {
@@ -151,19 +155,26 @@ static bool fail_to_fit(const search *s, status *st) {
   char stated[64] = "one sequence";
   if (o->microbatch) snprintf(stated, sizeof stated, "plan.microbatch = %u", o->microbatch);
   if (!m->total_bytes)
-    return status_fail(st, CODE_CONFIG, "plan: %s on plan.replicas = %u leaves a replica without a column or a sequence; lower plan.replicas", stated, o->replicas);
+    return status_fail(
+        st, CODE_CONFIG,
+        "plan: %s on plan.replicas = %u leaves a replica without a column or a sequence; lower plan.replicas", stated,
+        o->replicas);
   char larger[96] = "shorten train.seq, narrow the model or take a larger machine";
   if (o->microbatch && s->best.largest_microbatch)
     snprintf(larger, sizeof larger, "the largest that fits is %u", s->best.largest_microbatch);
-  return status_fail(st, CODE_CONFIG, "plan: %s of %u tokens does not fit the SRAM: %u bytes in the fullest PE at %s (activations %s), %u more than its %u; %s",
+  return status_fail(st, CODE_CONFIG,
+                     "plan: %s of %u tokens does not fit the SRAM: %u bytes in the fullest PE at %s (activations %s), "
+                     "%u more than its %u; %s",
                      stated, s->r->graph->seq, m->total_bytes, m->peak_node, plan_policy_name(s->tightest_policy),
                      m->total_bytes - m->limit_bytes, m->limit_bytes, larger);
 }
 
 bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
   arena_mark mark = arena_save(a);
-  search s = {.r = r, .memory = a, .area = tiles_area(r->machine, r->options), .share = tiles_ceil(r->batch, r->systems)};
-  for (u32 policy = POLICY_RESIDENT; policy <= POLICY_OFFLOAD; policy++) schedule_build(r->graph, policy, a, &s.schedules[policy]);
+  search s = {
+      .r = r, .memory = a, .area = tiles_area(r->machine, r->options), .share = tiles_ceil(r->batch, r->systems)};
+  for (u32 policy = POLICY_RESIDENT; policy <= POLICY_OFFLOAD; policy++)
+    schedule_build(r->graph, policy, a, &s.schedules[policy]);
   s.code_bytes = measure_code(&s);
   plan p = {.options = *r->options, .batch = r->batch, .systems = r->systems, .axpy = r->options->axpy};
   for (u32 policy = POLICY_RESIDENT; policy <= POLICY_OFFLOAD; policy++) {
@@ -180,9 +191,9 @@ bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
 u64 plan_hash(const plan *p) {
   u64 h = hash_text(HASH_START, "plan");
   const plan_tiles *t = &p->tiles;
-  const u32 words[] = {p->batch, p->systems, p->microbatch, p->microbatches, p->policy, p->axpy, t->replicas,
-                       t->group_width, t->seq_rows, t->row_seqs, t->slots, t->rows, t->tokens_max, t->features_max,
-                       t->hidden_max, t->head_pes, t->heads_aligned};
+  const u32 words[] = {p->batch,      p->systems,      p->microbatch, p->microbatches, p->policy,       p->axpy,
+                       t->replicas,   t->group_width,  t->seq_rows,   t->row_seqs,     t->slots,        t->rows,
+                       t->tokens_max, t->features_max, t->hidden_max, t->head_pes,     t->heads_aligned};
   for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
   return h;
 }
@@ -191,17 +202,23 @@ void plan_print(const plan *p, text *out) {
   const plan_tiles *t = &p->tiles;
   const plan_memory *m = &p->memory;
   text_format(out, "plan: weight streaming on %u system%s\n", p->systems, p->systems == 1 ? "" : "s");
-  text_format(out, "  batch        %u sequences a step: %u microbatch%s of %u on each system\n", p->batch, p->microbatches,
-              p->microbatches == 1 ? "" : "es", p->microbatch);
-  text_format(out, "  columns      %u replica%s x %u columns; up to %u features and %u hidden features a PE\n", t->replicas,
-              t->replicas == 1 ? "" : "s", t->group_width, t->features_max, t->hidden_max);
-  if (t->head_pes) text_format(out, "  heads        one spans %u columns%s\n", t->head_pes, t->heads_aligned ? "" : ", some PEs hold parts of two");
-  else text_add(out, "  heads        whole heads in a column\n");
-  if (t->row_seqs > 1) text_format(out, "  rows         %u used, %u whole sequences in each\n", t->rows, t->row_seqs);
-  else text_format(out, "  rows         %u used: %u sequences below each other, %u rows each, up to %u tokens a row\n", t->rows, t->slots, t->seq_rows, t->tokens_max);
+  text_format(out, "  batch        %u sequences a step: %u microbatch%s of %u on each system\n", p->batch,
+              p->microbatches, p->microbatches == 1 ? "" : "es", p->microbatch);
+  text_format(out, "  columns      %u replica%s x %u columns; up to %u features and %u hidden features a PE\n",
+              t->replicas, t->replicas == 1 ? "" : "s", t->group_width, t->features_max, t->hidden_max);
+  if (t->head_pes)
+    text_format(out, "  heads        one spans %u columns%s\n", t->head_pes,
+                t->heads_aligned ? "" : ", some PEs hold parts of two");
+  else
+    text_add(out, "  heads        whole heads in a column\n");
+  if (t->row_seqs > 1)
+    text_format(out, "  rows         %u used, %u whole sequences in each\n", t->rows, t->row_seqs);
+  else
+    text_format(out, "  rows         %u used: %u sequences below each other, %u rows each, up to %u tokens a row\n",
+                t->rows, t->slots, t->seq_rows, t->tokens_max);
   text_format(out, "  activations  %s\n", plan_policy_name(p->policy));
-  text_format(out, "  memory       %u of %u bytes in the fullest PE: code %u, activations %u, buffers %u; peak at %s\n", m->total_bytes,
-              m->limit_bytes, m->code_bytes, m->activation_bytes, m->buffer_bytes, m->peak_node);
+  text_format(out, "  memory       %u of %u bytes in the fullest PE: code %u, activations %u, buffers %u; peak at %s\n",
+              m->total_bytes, m->limit_bytes, m->code_bytes, m->activation_bytes, m->buffer_bytes, m->peak_node);
   text_format(out, "  largest      microbatch %u; beyond it %s\n", p->largest_microbatch, p->limit);
   text_format(out, "  estimate     %.6g cycles a step\n", p->estimate_cycles);
 }

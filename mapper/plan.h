@@ -9,23 +9,22 @@ typedef enum { PLAN_STREAMING } plan_mode;
 typedef enum { POLICY_AUTO, POLICY_RESIDENT, POLICY_RECOMPUTE, POLICY_OFFLOAD } activation_policy;
 typedef enum { AXPY_FP16, AXPY_FP32 } axpy_precision;
 
-#define PLAN_FIELDS(F)                                                                             \
-  F(ENUM, mode, "mode", UNIT_NONE, "streaming", 0, 0, "streaming",                                 \
-    "weights stream in from MemoryX, layer by layer")                                             \
-  F(U32, microbatch, "microbatch", UNIT_NONE, "0", 0, 16777216, NULL,                              \
-    "sequences at once on one wafer; 0 takes the fastest that fits")                              \
-  F(U32, replicas, "replicas", UNIT_NONE, "0", 0, 65536, NULL,                                     \
-    "column groups that each hold all features of their own sequences; 0 takes the fastest")      \
-  F(ENUM, activations, "activations", UNIT_NONE, "auto", 0, 0, "auto|resident|recompute|offload",  \
-    "kept for backward in SRAM, rebuilt from the layer's input, or that input moved off the wafer") \
-  F(ENUM, axpy, "axpy", UNIT_NONE, "fp16", 0, 0, "fp16|fp32",                                      \
-    "where the local AXPY accumulates; chains and gradients always accumulate in fp32")           \
-  F(U32, width, "width", UNIT_NONE, "0", 0, 100000, NULL,                                          \
-    "columns that the program may use; 0 takes the machine's")                                    \
-  F(U32, height, "height", UNIT_NONE, "0", 0, 100000, NULL,                                        \
-    "rows that the program may use; 0 takes the machine's")
+#define PLAN_FIELDS(F)                                                                                                 \
+  F(ENUM, mode, "mode", UNIT_NONE, "streaming", 0, 0, "streaming", "weights stream in from MemoryX, layer by layer")   \
+  F(U32, microbatch, "microbatch", UNIT_NONE, "0", 0, 16777216, NULL,                                                  \
+    "sequences at once on one wafer; 0 takes the fastest that fits")                                                   \
+  F(U32, replicas, "replicas", UNIT_NONE, "0", 0, 65536, NULL,                                                         \
+    "column groups that each hold all features of their own sequences; 0 takes the fastest")                           \
+  F(ENUM, activations, "activations", UNIT_NONE, "auto", 0, 0, "auto|resident|recompute|offload",                      \
+    "kept for backward in SRAM, rebuilt from the layer's input, or that input moved off the wafer")                    \
+  F(ENUM, axpy, "axpy", UNIT_NONE, "fp16", 0, 0, "fp16|fp32",                                                          \
+    "where the local AXPY accumulates; chains and gradients always accumulate in fp32")                                \
+  F(U32, width, "width", UNIT_NONE, "0", 0, 100000, NULL, "columns that the program may use; 0 takes the machine's")   \
+  F(U32, height, "height", UNIT_NONE, "0", 0, 100000, NULL, "rows that the program may use; 0 takes the machine's")
 
-typedef struct plan_options { PLAN_FIELDS(FIELD_MEMBER) } plan_options;
+typedef struct plan_options {
+  PLAN_FIELDS(FIELD_MEMBER)
+} plan_options;
 extern const field_table plan_table; // section "plan"
 
 // The tile grid: `replicas` groups of `group_width` columns; in a group, slots of `seq_rows` rows hold
@@ -38,7 +37,8 @@ typedef struct plan_tiles {
   u32 tokens_max;         // tokens of the fullest PE row
   u32 features_max;       // of the residual width, in the fullest PE
   u32 hidden_max;         // of the MLP's hidden width
-  u32 head_pes;           // columns that one head spans; 0 when a column holds whole heads
+  u32 head_pes;           // columns that the most spread head spans; 0 when a column holds whole heads
+  u32 heads_max;          // of which one PE holds features
   bool heads_aligned;     // no PE holds parts of two heads
 } plan_tiles;
 
@@ -48,10 +48,10 @@ typedef struct plan_memory { // bytes of the fullest PE
 } plan_memory;
 
 typedef struct plan {
-  plan_options options; // as stated
-  u32 batch, systems;   // sequences per step over all systems
+  plan_options options;         // as stated
+  u32 batch, systems;           // sequences per step over all systems
   u32 microbatch, microbatches; // per system: microbatches x microbatch >= batch / systems
-  u32 policy;           // activation_policy, resolved
+  u32 policy;                   // activation_policy, resolved
   u32 axpy;
   plan_tiles tiles;
   plan_memory memory;

@@ -6,7 +6,9 @@
 #define NONE GRAPH_NONE
 enum { BYTES_NARROW = 2, BYTES_WIDE = 4 };
 
-static void add_step(schedule *s, schedule_step step) { s->steps[s->count++] = step; }
+static void add_step(schedule *s, schedule_step step) {
+  s->steps[s->count++] = step;
+}
 
 static bool is_layer_input(const graph *g, u32 tensor) {
   const graph_tensor *t = &g->tensors[tensor];
@@ -43,7 +45,8 @@ static void mark_rebuilt(const graph *g, u32 layer, u32 input, bool *rebuilt) {
     const graph_node *node = &g->nodes[n];
     if (node->layer != layer) continue;
     bool wanted = false;
-    for (u32 i = 0; i < NODE_OUT_MAX; i++) wanted |= node->out[i] != NONE && node->out[i] != input && needed[node->out[i]];
+    for (u32 i = 0; i < NODE_OUT_MAX; i++)
+      wanted |= node->out[i] != NONE && node->out[i] != input && needed[node->out[i]];
     rebuilt[n] = wanted;
     for (u32 i = 0; wanted && i < NODE_IN_MAX; i++)
       if (node->in[i] != NONE) needed[node->in[i]] = true;
@@ -146,7 +149,7 @@ static bool writes_in_place(u32 op) {
 }
 
 typedef struct liveness {
-  bool *live;     // per tensor
+  bool *live; // per tensor
   u32 bytes;
 } liveness;
 
@@ -190,7 +193,8 @@ void schedule_measure(const graph *g, const plan_tiles *t, u32 axpy, arena *a, s
   s->peak_bytes = 0;
   for (u32 i = s->count; i-- > 0;) {
     schedule_step *step = &s->steps[i];
-    if (step->kind == STEP_NODE) step->bytes = measure_node(g, t, axpy, step->node, &l);
+    if (step->kind == STEP_NODE)
+      step->bytes = measure_node(g, t, axpy, step->node, &l);
     else {
       raise(g, t, &l, step->tensor); // stored: read here; fetched: written here
       step->bytes = l.bytes;

@@ -11,14 +11,15 @@ typedef struct tile_column {
   u32 hidden;   // of the MLP's hidden width
   u32 vocab;    // outputs of the unembedding that it owns
   u32 heads;    // heads that it holds parts of
+  u32 spans[2]; // columns that share the first and the last of them; 0 where it lies whole in this one
 } tile_column;
 
 // Rows that hold the same tokens, over the whole wafer and one microbatch.
 typedef struct tile_row {
   u32 rows; // per group of columns, summed over the groups
   u32 tokens;
-  u32 position; // of the row inside its sequence, 0 where it holds whole ones
-  u64 before;   // tokens of the same sequence in rows above
+  u32 position;  // of the row inside its sequence, 0 where it holds whole ones
+  u64 before;    // tokens of the same sequence in rows above
   u32 sequences; // whole sequences in the row, 1 otherwise
 } tile_row;
 
@@ -42,5 +43,9 @@ bool tiles_choose(const graph *g, tile_area area, u32 replicas, u32 microbatch, 
 // Every class, in `a`.
 void tiles_map(const graph *g, const plan_tiles *t, u32 microbatch, arena *a, tile_map *ret_map);
 // Balanced parts: part i of `total` over `parts` (the first total mod parts take one more).
-static inline u32 tiles_part(u32 total, u32 parts, u32 i) { return total / parts + (i < total % parts); }
-static inline u32 tiles_ceil(u32 a, u32 b) { return (a + b - 1) / b; }
+static inline u32 tiles_part(u32 total, u32 parts, u32 i) {
+  return total / parts + (i < total % parts);
+}
+static inline u32 tiles_ceil(u32 a, u32 b) {
+  return (a + b - 1) / b;
+}

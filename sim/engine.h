@@ -6,32 +6,35 @@
 
 typedef enum { ENGINE_FLOW } engine_kind;
 
-#define ENGINE_FIELDS(F)                                                                           \
+#define ENGINE_FIELDS(F)                                                                                               \
   F(ENUM, name, "name", UNIT_NONE, "flow", 0, 0, "flow", "which engine runs the program: counts only")
 
-typedef struct engine_options { ENGINE_FIELDS(FIELD_MEMBER) } engine_options;
+typedef struct engine_options {
+  ENGINE_FIELDS(FIELD_MEMBER)
+} engine_options;
 extern const field_table engine_table; // section "engine"
 
 // What bounds a stretch of time.
 typedef enum engine_resource {
   RESOURCE_COMPUTE, // datapaths of the busiest PEs
   RESOURCE_FABRIC,  // links
-  RESOURCE_IO_IN, RESOURCE_IO_OUT, // the edge
-  RESOURCE_SWITCH,  // changing routes, filling and draining
-  RESOURCE_HOST,    // MemoryX update and latency, SwarmX
+  RESOURCE_IO_IN,
+  RESOURCE_IO_OUT, // the edge
+  RESOURCE_SWITCH, // changing routes, filling and draining
+  RESOURCE_HOST,   // MemoryX update and latency, SwarmX
   RESOURCE_COUNT
 } engine_resource;
 
 typedef struct engine_span { // one phase of one microbatch
   double start_cycle, end_cycle;
-  double wait_cycles;    // before start_cycle, for a transfer
-  double work_cycles;    // of the busiest PE
-  u32 resource;          // that bounds it
+  double wait_cycles; // before start_cycle, for a transfer
+  double work_cycles; // of the busiest PE
+  u32 resource;       // that bounds it
 } engine_span;
 
 typedef struct engine_result {
-  double cycles;          // one optimizer step
-  sim_counts counts;      // one step, one system
+  double cycles;     // one optimizer step
+  sim_counts counts; // one step, one system
   u32 sram_peak_bytes, pes_used;
   const engine_span *spans; // first repetition of each phase, in program order
   u32 span_count;

@@ -40,7 +40,9 @@ void pb_put_bytes(text *out, u32 field, const void *bytes, size_t n) {
   text_add_bytes(out, bytes, n);
 }
 
-void pb_put_text(text *out, u32 field, const char *s) { pb_put_bytes(out, field, s, strlen(s)); }
+void pb_put_text(text *out, u32 field, const char *s) {
+  pb_put_bytes(out, field, s, strlen(s));
+}
 
 size_t pb_open(text *out, u32 field) {
   put_tag(out, field, PB_BYTES);
@@ -94,9 +96,15 @@ bool pb_next(pb_reader *r, pb_field *ret_field) {
   pb_field f = {.number = (u32)(tag >> 3), .wire = (pb_wire)(tag & 7)};
   bool ok = f.number > 0 && tag >> 3 < 1u << 29;
   switch (f.wire) {
-  case PB_VARINT: ok = ok && take_varint(r, &f.value); break;
-  case PB_FIXED64: ok = ok && take_fixed(r, 8, &f.value); break;
-  case PB_FIXED32: ok = ok && take_fixed(r, 4, &f.value); break;
+  case PB_VARINT:
+    ok = ok && take_varint(r, &f.value);
+    break;
+  case PB_FIXED64:
+    ok = ok && take_fixed(r, 8, &f.value);
+    break;
+  case PB_FIXED32:
+    ok = ok && take_fixed(r, 4, &f.value);
+    break;
   case PB_BYTES:
     ok = ok && take_varint(r, &f.value) && f.value <= (u64)(r->end - r->at);
     if (!ok) break;
@@ -104,7 +112,8 @@ bool pb_next(pb_reader *r, pb_field *ret_field) {
     f.size = (size_t)f.value;
     r->at += f.size;
     break;
-  default: ok = false;
+  default:
+    ok = false;
   }
   r->bad = !ok;
   if (ok) *ret_field = f;

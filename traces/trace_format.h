@@ -5,7 +5,7 @@
 enum { // Trace
   TRACE_PACKET = 1
 };
-enum { // TracePacket
+enum {                  // TracePacket
   PACKET_TIMESTAMP = 8, // ns
   PACKET_SEQUENCE_ID = 10,
   PACKET_TRACK_EVENT = 11,
@@ -14,7 +14,7 @@ enum { // TracePacket
   PACKET_COMPRESSED = 50, // zlib: a Trace in one deflate frame
   PACKET_TRACK_DESCRIPTOR = 60
 };
-enum { // TracePacket.SequenceFlags
+enum {                        // TracePacket.SequenceFlags
   SEQUENCE_STATE_CLEARED = 1, // interned names start anew
   SEQUENCE_NEEDS_STATE = 2    // the packet uses interned names
 };
@@ -58,8 +58,8 @@ enum { // InternedData and its EventName
 };
 
 enum {
-  TRACE_ROOT_UUID = 1,      // parent of all tracks, so that their order can be stated
-  TRACE_SEQUENCE = 1,       // any number but 0
+  TRACE_ROOT_UUID = 1, // parent of all tracks, so that their order can be stated
+  TRACE_SEQUENCE = 1,  // any number but 0
   // Bytes of packets in one deflate frame. Packed they must stay below 512 KB, and what does not
   // compress at all grows by a few bytes.
   TRACE_FRAME_FILL = 480 << 10

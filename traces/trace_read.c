@@ -69,7 +69,7 @@ typedef struct walk {
   summary end;
   bool short_file; // the bytes stop inside a packet
   bool any_time;
-  u64 ends; // slice ends
+  u64 ends;           // slice ends
   const char **words; // distinct words, by number
   u32 word_count, word_room;
   number_table word_of_hash; // (hash, length) -> word
@@ -183,11 +183,21 @@ static bool read_event_fields(walk *w, const pb_field *body, raw_event *raw) {
   raw->e = (trace_event){.name = "", .category = "", .args = raw->args};
   while (ok && pb_next(&r, &f)) {
     switch (f.number) {
-    case EVENT_TYPE: raw->type = f.value; break;
-    case EVENT_TRACK_UUID: raw->e.track = f.value; break;
-    case EVENT_NAME_IID: raw->iid = f.value; break;
-    case EVENT_COUNTER_VALUE: raw->e.value = (double)(i64)f.value; break;
-    case EVENT_DOUBLE_COUNTER_VALUE: raw->e.value = pb_double(&f); break;
+    case EVENT_TYPE:
+      raw->type = f.value;
+      break;
+    case EVENT_TRACK_UUID:
+      raw->e.track = f.value;
+      break;
+    case EVENT_NAME_IID:
+      raw->iid = f.value;
+      break;
+    case EVENT_COUNTER_VALUE:
+      raw->e.value = (double)(i64)f.value;
+      break;
+    case EVENT_DOUBLE_COUNTER_VALUE:
+      raw->e.value = pb_double(&f);
+      break;
     case EVENT_CATEGORY:
       if (f.wire == PB_BYTES) raw->e.category = word_text(w, &f);
       break;
@@ -195,10 +205,10 @@ static bool read_event_fields(walk *w, const pb_field *body, raw_event *raw) {
       if (f.wire == PB_BYTES) raw->e.name = word_text(w, &f);
       break;
     case EVENT_DEBUG_ANNOTATION:
-      if (f.wire == PB_BYTES && raw->e.arg_count < ARGS_MAX)
-        ok = read_arg(w, &f, &raw->args[raw->e.arg_count++]);
+      if (f.wire == PB_BYTES && raw->e.arg_count < ARGS_MAX) ok = read_arg(w, &f, &raw->args[raw->e.arg_count++]);
       break;
-    default: break;
+    default:
+      break;
     }
   }
   return ok && (!r.bad || damaged(w, "an event cannot be read"));
@@ -321,8 +331,7 @@ static bool read_packets(walk *w, const void *bytes, size_t n, u32 depth) {
 static bool is_complete(const walk *w) {
   const summary *s = &w->end;
   return !w->short_file && s->seen && s->slices == w->info.slices && w->ends == w->info.slices &&
-         s->counter_values == w->info.counter_values && s->tracks == w->info.tracks &&
-         s->counters == w->info.counters;
+         s->counter_values == w->info.counter_values && s->tracks == w->info.tracks && s->counters == w->info.counters;
 }
 
 bool trace_walk(const char *path, const trace_walker *walker, arena *a, trace_info *ret_info, status *st) {

@@ -62,7 +62,9 @@ struct trace {
   text tracks, slices, values, args; // arrays of stored_*
 };
 
-static u32 count_of(const text *array, size_t one) { return (u32)(array->size / one); }
+static u32 count_of(const text *array, size_t one) {
+  return (u32)(array->size / one);
+}
 #define TRACKS(t) ((stored_track *)(void *)(t)->tracks.data)
 #define SLICES(t) ((stored_slice *)(void *)(t)->slices.data)
 #define VALUES(t) ((stored_value *)(void *)(t)->values.data)
@@ -147,15 +149,12 @@ trace_track trace_add_counter(trace *t, trace_track parent, const char *name, co
 }
 
 static bool is_track(const trace *t, trace_track track, bool counter) {
-  if (track <= TRACE_ROOT_UUID ||
-      track - TRACE_ROOT_UUID > count_of(&t->tracks, sizeof(stored_track)))
-    return false;
+  if (track <= TRACE_ROOT_UUID || track - TRACE_ROOT_UUID > count_of(&t->tracks, sizeof(stored_track))) return false;
   return (TRACKS(t)[track - TRACE_ROOT_UUID - 1].unit != NULL) == counter;
 }
 
 static bool within_budget(trace *t) {
-  const u64 taken = (u64)count_of(&t->slices, sizeof(stored_slice)) +
-                    count_of(&t->values, sizeof(stored_value));
+  const u64 taken = (u64)count_of(&t->slices, sizeof(stored_slice)) + count_of(&t->values, sizeof(stored_value));
   if (taken >= t->budget) t->budget_cut = true;
   return taken < t->budget;
 }
@@ -253,9 +252,9 @@ static moments order_all(trace *t) {
 typedef struct emitter {
   trace *t;
   status *st;
-  text frame;   // packets that wait to be compressed
+  text frame; // packets that wait to be compressed
   text packed;
-  u8 *defined;  // by word: its name was written
+  u8 *defined; // by word: its name was written
   size_t packet_start;
   bool started; // the first packet went out
   bool ok;
@@ -287,8 +286,7 @@ static size_t open_packet(emitter *e, bool uses_names) {
   const size_t packet = pb_open(&e->frame, TRACE_PACKET);
   const u64 flags = e->started ? 0 : SEQUENCE_STATE_CLEARED | SEQUENCE_NEEDS_STATE;
   pb_put_u64(&e->frame, PACKET_SEQUENCE_ID, TRACE_SEQUENCE);
-  if (flags || uses_names)
-    pb_put_u64(&e->frame, PACKET_SEQUENCE_FLAGS, flags ? flags : SEQUENCE_NEEDS_STATE);
+  if (flags || uses_names) pb_put_u64(&e->frame, PACKET_SEQUENCE_FLAGS, flags ? flags : SEQUENCE_NEEDS_STATE);
   e->started = true;
   return packet;
 }

@@ -187,7 +187,8 @@ static void run_phase(flow *f, u32 index, bool first, bool last) {
 static void lanes_restart(flow *f) {
   for (u32 i = 0; i < 2; i++) {
     lane *l = &f->lanes[i];
-    if (l->head == l->tail) l->head = l->tail = 0;
+    if (l->head == l->tail)
+      l->head = l->tail = 0;
     else { // what is still on its way stays first in the queue
       memmove(l->queue, l->queue + l->head, sizeof(u32) * (l->tail - l->head));
       l->tail -= l->head;
@@ -215,8 +216,7 @@ static void tally_repeat(flow *f, const tally *before, double times) {
   f->result->transfer_wait_cycles += (f->result->transfer_wait_cycles - before->transfer_wait) * times;
   for (u32 i = 0; i < RESOURCE_COUNT; i++)
     f->result->by_resource[i] += (f->result->by_resource[i] - before->by_resource[i]) * times;
-  for (u32 i = 0; i < f->p->phase_count; i++)
-    f->by_phase[i] += (f->by_phase[i] - before->by_phase[i]) * times;
+  for (u32 i = 0; i < f->p->phase_count; i++) f->by_phase[i] += (f->by_phase[i] - before->by_phase[i]) * times;
 }
 
 // Runs all repetitions but the last; once two in a row take the same time with nothing left on its way,
@@ -250,7 +250,8 @@ static double host_tail(const flow *f) {
   double host = 0;
   for (u32 i = 0; i < f->p->phase_count; i++) {
     u64 params = f->p->phases[i].update_params;
-    if (params) host = fmax(host, f->update_end[i] + swarm) + timing_cycles(f->m, (double)params / s->memoryx_params_per_s);
+    if (params)
+      host = fmax(host, f->update_end[i] + swarm) + timing_cycles(f->m, (double)params / s->memoryx_params_per_s);
   }
   return fmax(0, host - f->now) + timing_cycles(f->m, s->memoryx_latency_s) + swarm;
 }
@@ -303,8 +304,10 @@ static void sum_busy(const flow *f, engine_result *r) {
   double repeat = f->p->group_count ? (double)f->p->groups[0].repeat : 1;
   for (u32 t = 0; t < f->p->transfer_count; t++) {
     double cycles = timing_io(f->m, f->p->transfers[t].wavelets) * repeat;
-    if (f->p->transfers[t].out) r->io_out_busy_cycles += cycles;
-    else r->io_in_busy_cycles += cycles;
+    if (f->p->transfers[t].out)
+      r->io_out_busy_cycles += cycles;
+    else
+      r->io_in_busy_cycles += cycles;
   }
 }
 

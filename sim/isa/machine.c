@@ -11,8 +11,8 @@
 #define ROW(...) FIELD_ROW(machine_spec, __VA_ARGS__)
 static const field rows[] = {MACHINE_FIELDS(ROW)};
 const field_table machine_table = {
-    "machine", "The wafer that the step is modelled on. Numbers come from a preset, each with its source.",
-    rows, COUNT_OF(rows), sizeof(machine_spec)};
+    "machine", "The wafer that the step is modelled on. Numbers come from a preset, each with its source.", rows,
+    COUNT_OF(rows), sizeof(machine_spec)};
 
 enum { WAVELET_BITS = 32 };
 static const char preset_folder[] = "presets/machines/";
@@ -38,12 +38,10 @@ bool machine_check(const machine *m, status *st) {
                        "lower fabric.usable_width or fabric.usable_height",
                        s->usable_width, s->usable_height, s->fabric_width, s->fabric_height);
   if (s->code_base_bytes >= s->sram_bytes)
-    return status_fail(st, CODE_CONFIG,
-                       "machine.pe: code_base_bytes of %u leaves nothing of sram_bytes %u for data",
+    return status_fail(st, CODE_CONFIG, "machine.pe: code_base_bytes of %u leaves nothing of sram_bytes %u for data",
                        s->code_base_bytes, s->sram_bytes);
   if (s->fma16_rate > s->lanes_fp16 || s->dot16_rate > s->lanes_fp16)
-    return status_fail(st, CODE_CONFIG,
-                       "machine.dsd: %g multiply-adds per cycle exceed pe.lanes_fp16 = %u",
+    return status_fail(st, CODE_CONFIG, "machine.dsd: %g multiply-adds per cycle exceed pe.lanes_fp16 = %u",
                        fmax(s->fma16_rate, s->dot16_rate), s->lanes_fp16);
   double seconds_per_wavelet = fmax(32.0 / s->io_bits_per_s, 32.0 / s->memoryx_bits_per_s);
   double rate = 1 / (seconds_per_wavelet * s->clock_hz);
@@ -65,7 +63,9 @@ void machine_print(const machine *m, text *out) {
               m->pes_usable, m->io_wavelets_per_cycle, m->peak_flops / 1e15);
 }
 
-static bool is_path(const char *name) { return strchr(name, '/') || text_ends(name, preset_suffix); }
+static bool is_path(const char *name) {
+  return strchr(name, '/') || text_ends(name, preset_suffix);
+}
 
 // "cs2, cs2_sdk, cs3, mesh16"
 static void preset_names(text *out) {
@@ -85,8 +85,8 @@ bool machine_preset(config *c, const char *name, status *st) {
   if (f) return config_read(c, f->name, (const char *)f->data, f->size, machine_table.name, LEVEL_PRESET, st);
   text known = {0};
   preset_names(&known);
-  status_fail(st, CODE_CONFIG, "machine: there is no preset \"%s\"; known: %s, or give the path of a YAML file",
-              name, text_get(&known));
+  status_fail(st, CODE_CONFIG, "machine: there is no preset \"%s\"; known: %s, or give the path of a YAML file", name,
+              text_get(&known));
   text_free(&known);
   return false;
 }
@@ -107,8 +107,8 @@ bool machine_sources_check(const config *c, status *st) {
     const field_note *note = config_note(c, key);
     if (note->level == LEVEL_SET || note->level == LEVEL_FLAG || note->level == LEVEL_FILE) continue;
     if (!note->source || !source_is_classed(note->source))
-      return status_fail(st, CODE_CONFIG,
-                         "%s: %s has no source; write {value: ..., source: \"[HW] ...\"} or ASSUMED", note->origin, key);
+      return status_fail(st, CODE_CONFIG, "%s: %s has no source; write {value: ..., source: \"[HW] ...\"} or ASSUMED",
+                         note->origin, key);
   }
   return true;
 }
@@ -124,9 +124,9 @@ static void markdown_machine(const embed_file *f, text *out, arena *a) {
             machine_build(&spec, &m, &st);
   require(ok); // embedded presets are checked by tests
   const char *name = f->name + strlen(preset_folder);
-  text_format(out, "\n## %.*s\n\nUsable PEs %u; edge %.4g wavelets per cycle and direction; dense fp16 peak %.4g PFLOP/s.\n\n",
-              (int)(strlen(name) - strlen(preset_suffix)), name, m.pes_usable, m.io_wavelets_per_cycle,
-              m.peak_flops / 1e15);
+  text_format(
+      out, "\n## %.*s\n\nUsable PEs %u; edge %.4g wavelets per cycle and direction; dense fp16 peak %.4g PFLOP/s.\n\n",
+      (int)(strlen(name) - strlen(preset_suffix)), name, m.pes_usable, m.io_wavelets_per_cycle, m.peak_flops / 1e15);
   text_add(out, "| number | value | source | meaning |\n|---|---|---|---|\n");
   for (u32 i = 0; i < machine_table.count; i++) {
     const field *row = &machine_table.fields[i];

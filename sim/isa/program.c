@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const family_names[FAMILY_COUNT] = {"embed",     "linear",      "grad_x", "grad_w", "norm",
-                                                       "attention", "elementwise", "loss"};
+static const char *const family_names[FAMILY_COUNT] = {"embed", "linear",    "grad_x",      "grad_w",
+                                                       "norm",  "attention", "elementwise", "loss"};
 
 const char *phase_family_name(u32 family) {
   require(family < FAMILY_COUNT);
@@ -24,25 +24,30 @@ static bool check_class(const program *p, u32 index, status *st) {
   if (c->first_op + c->op_count > p->op_count) what = "has operations outside the program";
   for (u32 i = 0; !what && i < c->op_count; i++) {
     const program_op *op = &p->ops[c->first_op + i];
-    if (op->opcode >= OPCODE_COUNT) what = "has an unknown opcode";
-    else if (op->elements && !op->issues) what = "has elements that no instruction issues";
-    else if (opcode_get(op->opcode)->half_wavelets && !op->hops) what = "sends wavelets nowhere";
+    if (op->opcode >= OPCODE_COUNT)
+      what = "has an unknown opcode";
+    else if (op->elements && !op->issues)
+      what = "has elements that no instruction issues";
+    else if (opcode_get(op->opcode)->half_wavelets && !op->hops)
+      what = "sends wavelets nowhere";
   }
   return !what || status_fail(st, CODE_CONFIG, "program: class %u %s", index, what);
 }
 
 static bool check_phase(const program *p, const program_phase *ph, const machine *m, status *st) {
-  if (!memchr(ph->origin, 0, sizeof ph->origin)) return status_fail(st, CODE_CONFIG, "program: a phase's name does not end");
+  if (!memchr(ph->origin, 0, sizeof ph->origin))
+    return status_fail(st, CODE_CONFIG, "program: a phase's name does not end");
   if (ph->family >= FAMILY_COUNT) return fail(st, ph->origin, "has an unknown family");
-  if (ph->first_class + ph->class_count > p->class_count) return fail(st, ph->origin, "has classes outside the program");
+  if (ph->first_class + ph->class_count > p->class_count)
+    return fail(st, ph->origin, "has classes outside the program");
   if (ph->width > m->spec.usable_width || ph->height > m->spec.usable_height)
     return fail(st, ph->origin, "is larger than the machine's usable rectangle");
   u64 pes = 0;
   for (u32 i = 0; i < ph->class_count; i++) pes += p->classes[ph->first_class + i].pes;
   if (pes > (u64)ph->width * ph->height) return fail(st, ph->origin, "has more PEs than its rectangle");
   if ((u64)ph->sram_bytes + p->code_bytes > m->spec.sram_bytes)
-    return status_fail(st, CODE_CONFIG, "program: phase %s needs %u bytes of SRAM with code, %u more than a PE has", ph->origin,
-                       ph->sram_bytes + p->code_bytes, ph->sram_bytes + p->code_bytes - m->spec.sram_bytes);
+    return status_fail(st, CODE_CONFIG, "program: phase %s needs %u bytes of SRAM with code, %u more than a PE has",
+                       ph->origin, ph->sram_bytes + p->code_bytes, ph->sram_bytes + p->code_bytes - m->spec.sram_bytes);
   if (ph->colors > m->spec.colors) return fail(st, ph->origin, "uses more colors than the machine routes");
   return true;
 }
@@ -52,13 +57,18 @@ static bool check_transfer(const program *p, const program_transfer *t, status *
   bool before_ok = t->before == UINT32_MAX || t->before < p->phase_count;
   bool ordered = t->after == UINT32_MAX || t->before == UINT32_MAX || t->after < t->before;
   if (after_ok && before_ok && ordered) return true;
-  return status_fail(st, CODE_CONFIG, "program: transfer %s ends at a phase that does not come after the one that starts it", t->name);
+  return status_fail(st, CODE_CONFIG,
+                     "program: transfer %s ends at a phase that does not come after the one that starts it", t->name);
 }
 
 bool program_check(const program *p, const machine *m, status *st) {
-  if (p->machine_hash != machine_hash(m)) return status_fail(st, CODE_CONFIG, "program: it was lowered for another machine");
-  u64 code = m->spec.code_base_bytes + (u64)p->task_kinds * m->spec.code_task_bytes + (u64)p->op_kinds * m->spec.code_op_bytes;
-  if (p->code_bytes != code) return status_fail(st, CODE_CONFIG, "program: code of %u bytes, but its tasks and operations take %llu", p->code_bytes, (unsigned long long)code);
+  if (p->machine_hash != machine_hash(m))
+    return status_fail(st, CODE_CONFIG, "program: it was lowered for another machine");
+  u64 code =
+      m->spec.code_base_bytes + (u64)p->task_kinds * m->spec.code_task_bytes + (u64)p->op_kinds * m->spec.code_op_bytes;
+  if (p->code_bytes != code)
+    return status_fail(st, CODE_CONFIG, "program: code of %u bytes, but its tasks and operations take %llu",
+                       p->code_bytes, (unsigned long long)code);
   for (u32 i = 0; i < p->class_count; i++)
     if (!check_class(p, i, st)) return false;
   for (u32 i = 0; i < p->phase_count; i++)
@@ -68,18 +78,21 @@ bool program_check(const program *p, const machine *m, status *st) {
   u32 next = 0;
   for (u32 i = 0; i < p->group_count; i++) {
     const program_group *g = &p->groups[i];
-    if (g->first != next || !g->repeat) return status_fail(st, CODE_CONFIG, "program: group %u does not continue the one before it", i);
+    if (g->first != next || !g->repeat)
+      return status_fail(st, CODE_CONFIG, "program: group %u does not continue the one before it", i);
     next += g->count;
   }
-  if (next != p->phase_count) return status_fail(st, CODE_CONFIG, "program: groups cover %u of %u phases", next, p->phase_count);
+  if (next != p->phase_count)
+    return status_fail(st, CODE_CONFIG, "program: groups cover %u of %u phases", next, p->phase_count);
   return true;
 }
 
 static u64 hash_phase(u64 h, const program_phase *ph) {
   h = hash_text(h, ph->origin);
-  const u64 words[] = {ph->family, ph->layer, ph->first_class, ph->class_count, ph->width, ph->height, ph->iterations,
-                       ph->row_wavelets, ph->column_wavelets, ph->stream_in, ph->stream_out, ph->stream_in_hops,
-                       ph->stream_out_hops, ph->update_params, ph->sram_bytes, ph->colors};
+  const u64 words[] = {ph->family,          ph->layer,         ph->first_class, ph->class_count,
+                       ph->width,           ph->height,        ph->iterations,  ph->row_wavelets,
+                       ph->column_wavelets, ph->stream_in,     ph->stream_out,  ph->stream_in_hops,
+                       ph->stream_out_hops, ph->update_params, ph->sram_bytes,  ph->colors};
   for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
   u64 bits;
   memcpy(&bits, &ph->latency_cycles, sizeof bits);
@@ -125,9 +138,14 @@ static void print_phase(const program *p, u32 index, text *out) {
   if (ph->layer != UINT32_MAX) text_format(out, " layer=%u", ph->layer);
   text_format(out, " rect=%ux%u iterations=%llu latency=%.17g sram=%u colors=%u\n", ph->width, ph->height,
               (unsigned long long)ph->iterations, ph->latency_cycles, ph->sram_bytes, ph->colors);
-  text_format(out, "  links row=%llu column=%llu\n", (unsigned long long)ph->row_wavelets, (unsigned long long)ph->column_wavelets);
-  if (ph->stream_in) text_format(out, "  in wavelets=%llu hops=%llu\n", (unsigned long long)ph->stream_in, (unsigned long long)ph->stream_in_hops);
-  if (ph->stream_out) text_format(out, "  out wavelets=%llu hops=%llu\n", (unsigned long long)ph->stream_out, (unsigned long long)ph->stream_out_hops);
+  text_format(out, "  links row=%llu column=%llu\n", (unsigned long long)ph->row_wavelets,
+              (unsigned long long)ph->column_wavelets);
+  if (ph->stream_in)
+    text_format(out, "  in wavelets=%llu hops=%llu\n", (unsigned long long)ph->stream_in,
+                (unsigned long long)ph->stream_in_hops);
+  if (ph->stream_out)
+    text_format(out, "  out wavelets=%llu hops=%llu\n", (unsigned long long)ph->stream_out,
+                (unsigned long long)ph->stream_out_hops);
   if (ph->update_params) text_format(out, "  update params=%llu\n", (unsigned long long)ph->update_params);
   for (u32 i = 0; i < index; i++) // classes are printed where they are first used
     if (p->phases[i].first_class == ph->first_class && ph->class_count) {
@@ -147,7 +165,8 @@ void program_print(const program *p, text *out) {
   for (u32 i = 0; i < p->phase_count; i++) print_phase(p, i, out);
   for (u32 i = 0; i < p->transfer_count; i++) {
     const program_transfer *t = &p->transfers[i];
-    text_format(out, "transfer %s %s wavelets=%llu hops=%u", t->name, t->out ? "out" : "in", (unsigned long long)t->wavelets, t->hops);
+    text_format(out, "transfer %s %s wavelets=%llu hops=%u", t->name, t->out ? "out" : "in",
+                (unsigned long long)t->wavelets, t->hops);
     if (t->after != UINT32_MAX) text_format(out, " after=%u", t->after);
     if (t->before != UINT32_MAX) text_format(out, " before=%u", t->before);
     text_add(out, "\n");

@@ -26,8 +26,15 @@ typedef struct program_class { // PEs with the same work
 } program_class;
 
 typedef enum phase_family {
-  FAMILY_EMBED, FAMILY_LINEAR, FAMILY_GRAD_X, FAMILY_GRAD_W, FAMILY_NORM, FAMILY_ATTENTION,
-  FAMILY_ELEMENTWISE, FAMILY_LOSS, FAMILY_COUNT
+  FAMILY_EMBED,
+  FAMILY_LINEAR,
+  FAMILY_GRAD_X,
+  FAMILY_GRAD_W,
+  FAMILY_NORM,
+  FAMILY_ATTENTION,
+  FAMILY_ELEMENTWISE,
+  FAMILY_LOSS,
+  FAMILY_COUNT
 } phase_family;
 
 enum { PROGRAM_NAME_MAX = 40 };
@@ -35,16 +42,16 @@ enum { PROGRAM_NAME_MAX = 40 };
 typedef struct program_phase {
   char origin[PROGRAM_NAME_MAX]; // graph node that it computes
   u32 family;
-  u32 layer;               // UINT32_MAX outside the blocks
-  u32 first_class, class_count; // equal phases share them
-  u32 width, height;       // rectangle at (0, 0)
-  u64 iterations;          // of the dataflow loop (outputs of a linear layer, keys of attention, ...)
-  double latency_cycles;   // fill and drain: the longest path that the first and last iteration cross
-  u64 row_wavelets, column_wavelets; // on the busiest link of a row, of a column, over the phase
-  u64 stream_in, stream_out;         // wavelets through the edge, in step with the loop
+  u32 layer;                           // UINT32_MAX outside the blocks
+  u32 first_class, class_count;        // equal phases share them
+  u32 width, height;                   // rectangle at (0, 0)
+  u64 iterations;                      // of the dataflow loop (outputs of a linear layer, keys of attention, ...)
+  double latency_cycles;               // fill and drain: the longest path that the first and last iteration cross
+  u64 row_wavelets, column_wavelets;   // on the busiest link of a row, of a column, over the phase
+  u64 stream_in, stream_out;           // wavelets through the edge, in step with the loop
   u64 stream_in_hops, stream_out_hops; // links that one of them crosses
-  u64 update_params;       // parameters whose gradient is complete after it (last microbatch)
-  u32 sram_bytes;          // live data and buffers of the busiest PE while it runs, without code
+  u64 update_params;                   // parameters whose gradient is complete after it (last microbatch)
+  u32 sram_bytes;                      // live data and buffers of the busiest PE while it runs, without code
   u32 colors;
 } program_phase;
 
@@ -74,7 +81,7 @@ typedef struct program {
   const program_group *groups;
   const program_transfer *transfers;
   u32 code_bytes, task_kinds, op_kinds; // code = base + per task + per op
-  u32 systems; // equal wafers that run it side by side
+  u32 systems;                          // equal wafers that run it side by side
 } program;
 
 // What a program does in total, per step and per system.

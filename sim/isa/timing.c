@@ -3,8 +3,7 @@
 
 #include <math.h>
 
-#define FACTS(name, setup, element, macs, reads, writes, halves, effect)                           \
-  {#name, effect, macs, reads, writes, halves},
+#define FACTS(name, setup, element, macs, reads, writes, halves, effect) {#name, effect, macs, reads, writes, halves},
 static const opcode_facts facts[OPCODE_COUNT] = {OPCODES(FACTS)};
 
 const opcode_facts *opcode_get(opcode op) {
@@ -16,10 +15,10 @@ double timing_dsd(const machine *of, opcode op, u64 issues, u64 elements) {
   const machine_spec *m = &of->spec;
   double setup = 0, element = 0;
   switch (op) {
-#define COST(name, set_up, per_element, ...)                                                       \
-  case OPCODE_##name:                                                                              \
-    setup = set_up;                                                                                \
-    element = per_element;                                                                         \
+#define COST(name, set_up, per_element, ...)                                                                           \
+  case OPCODE_##name:                                                                                                  \
+    setup = set_up;                                                                                                    \
+    element = per_element;                                                                                             \
     break;
     OPCODES(COST)
   case OPCODE_COUNT:
@@ -41,4 +40,6 @@ double timing_io(const machine *m, u64 wavelets) {
   return (double)wavelets / m->io_wavelets_per_cycle;
 }
 
-double timing_cycles(const machine *m, double seconds) { return seconds * m->spec.clock_hz; }
+double timing_cycles(const machine *m, double seconds) {
+  return seconds * m->spec.clock_hz;
+}
