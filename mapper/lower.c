@@ -109,6 +109,22 @@ void lower_op(lowering *l, opcode op, u64 issues, u64 elements, u32 hops) {
   l->classes[l->class_count - 1].op_count++;
 }
 
+void lower_row_sums(lowering *l, pe_share pe, u64 sums) {
+  u64 values = l->plan->tiles.group_width > 1 ? sums * pe.row->tokens : 0;
+  bool end = pe.column->row_end;
+  lower_op(l, OPCODE_CHAIN32, sums, end ? 0 : values, 1);
+  lower_op(l, OPCODE_RECV32, sums, values, 0); // the end receives the sums, the others the totals
+  lower_op(l, OPCODE_SEND32, sums, end ? values : 0, l->plan->tiles.group_width - 1);
+}
+
+bool lower_completes(const lowering *l, const graph_node *node, u32 gradient) {
+  const graph *g = l->graph;
+  for (u32 n = (u32)(node - g->nodes) + 1; n < g->backward_end; n++)
+    for (u32 i = 0; i < NODE_OUT_MAX; i++)
+      if (g->nodes[n].out[i] == gradient) return false;
+  return true;
+}
+
 // Blocks are alike: a node with the same operation on tensors of the same shape as one lowered before
 // shares that phase's classes.
 static bool same_shape(const graph *g, const graph_node *a, const graph_node *b) {

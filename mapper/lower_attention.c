@@ -29,21 +29,34 @@ static row_work work_of(const lowering *l, const tile_row *r) {
   return w;
 }
 
-// Columns over which the scores of one head are shared, and the scores that fall to one PE.
-static u64 score_share(const lowering *l, const tile_column *c, u64 pairs) {
-  u32 pes = l->plan->tiles.head_pes;
-  if (!pes || pes == 1) return c->heads * pairs;
-  return (c->heads * pairs + pes - 1) / pes;
+// Heads that a column shares with its neighbours; a head inside one column sends nothing.
+static u64 split_heads(const tile_column *c) {
+  return (c->spans[0] ? 1u : 0u) + (c->spans[1] ? 1u : 0u);
 }
 
+// What falls to one PE of `amount` per split head, divided over the columns of the head.
+static u64 split_share(const tile_column *c, u64 amount) {
+  u64 share = 0;
+  for (u32 i = 0; i < COUNT_OF(c->spans); i++)
+    if (c->spans[i]) share += (amount + c->spans[i] - 1) / c->spans[i];
+  return share;
+}
+
+static u64 score_share(const tile_column *c, u64 pairs) {
+  return (c->heads - split_heads(c)) * pairs + split_share(c, pairs);
+}
+
+// A score's partial sums chain to the column of its head that owns it, which sends the probability back
+// to the others: a PE passes on what it does not own and receives those probabilities.
 static void score_ops(lowering *l, const tile_column *c, row_work w, u32 times) {
-  u32 pes = l->plan->tiles.head_pes;
-  u64 share = score_share(l, c, w.pairs), heads = c->heads;
-  u64 spread = pes > 1 ? times : 0; // a head inside one column sends nothing
-  lower_op(l, OPCODE_CHAIN32, spread * w.keys * heads, spread * w.pairs * heads, 1);
-  lower_op(l, OPCODE_SEND16, spread * w.keys, spread * share, pes > 1 ? pes - 1 : 0);
-  lower_op(l, OPCODE_RECV16, spread * w.keys * heads, spread * w.pairs * heads, 0);
-  lower_op(l, OPCODE_FMA16, 3 * times * w.keys, 3 * times * share, 0); // bias, maximum or scale, sum
+  u64 split = split_heads(c), own = split_share(c, w.pairs);
+  u32 span = c->spans[0] > c->spans[1] ? c->spans[0] : c->spans[1];
+  lower_op(l, OPCODE_CHAIN32, times * w.keys * split, times * (w.pairs * split - own), 1);
+  lower_op(l, OPCODE_RECV32, times * split_share(c, w.keys), times * own, 0);
+  lower_op(l, OPCODE_SEND16, times * w.keys, times * own, span ? span - 1 : 0);
+  lower_op(l, OPCODE_RECV16, times * w.keys * split, times * (w.pairs * split - own), 0);
+  // bias, maximum or scale, sum
+  lower_op(l, OPCODE_FMA16, 3 * times * w.keys, 3 * times * score_share(c, w.pairs), 0);
 }
 
 static void forward_ops(lowering *l, pe_share pe, row_work w) {
@@ -51,7 +64,7 @@ static void forward_ops(lowering *l, pe_share pe, row_work w) {
   opcode axpy = l->plan->axpy == AXPY_FP16 ? OPCODE_AXPY16 : OPCODE_AXPY32;
   lower_op(l, axpy, 2 * w.keys * n, 2 * w.pairs * n, 0); // scores, values
   score_ops(l, pe.column, w, 1);
-  lower_op(l, OPCODE_EXP, w.keys, score_share(l, pe.column, w.pairs), 0);
+  lower_op(l, OPCODE_EXP, w.keys, score_share(pe.column, w.pairs), 0);
   lower_op(l, OPCODE_FMA16, (w.blocks + 1) * n, (w.blocks + 1) * n * t, 0); // rescale per block, divide at the end
   lower_op(l, OPCODE_DIV, pe.column->heads, pe.column->heads * t, 0);
   lower_op(l, OPCODE_RECV16, w.received ? 2 * w.blocks : 0, 2 * n * w.received, 0);
@@ -64,10 +77,9 @@ static void backward_ops(lowering *l, pe_share pe, row_work w) {
   lower_op(l, axpy, 3 * w.keys * n, 3 * w.pairs * n, 0);         // scores again, dP = dy V^T, dQ
   lower_op(l, OPCODE_DOT16, 2 * w.keys * n, 2 * w.pairs * n, 0); // dK, dV
   score_ops(l, pe.column, w, 2);                                 // scores and dP
-  lower_op(l, OPCODE_EXP, w.keys, score_share(l, pe.column, w.pairs), 0);
+  lower_op(l, OPCODE_EXP, w.keys, score_share(pe.column, w.pairs), 0);
   lower_op(l, OPCODE_FMA16, n, n * t, 0); // dy . y
-  u64 heads = l->plan->tiles.head_pes > 1 ? pe.column->heads : 0;
-  lower_op(l, OPCODE_CHAIN32, heads, heads * t, 1);
+  lower_op(l, OPCODE_CHAIN32, split_heads(pe.column), split_heads(pe.column) * t, 1);
   lower_op(l, OPCODE_RECV16, w.received ? 2 * w.blocks : 0, 2 * n * w.received, 0);
   lower_op(l, OPCODE_SEND16, w.sent ? 2 * w.blocks : 0, 2 * n * w.sent, 1);
   lower_op(l, OPCODE_RECV32, w.received ? 2 * w.blocks : 0, 2 * n * w.received, 0);
@@ -96,7 +108,7 @@ static void lower_keys(lowering *l, const graph_node *node, u32 passes) {
   ph->iterations = keys;
   ph->latency_cycles =
       timing_chain(l->machine, span) + timing_path(l->machine, span) + timing_path(l->machine, t->seq_rows);
-  u64 heads = t->heads_aligned ? 1 : 2;
+  u64 heads = t->heads_aligned ? 1 : 2;                                         // that share a link
   ph->row_wavelets = span > 1 ? passes * heads * (pairs + (pairs + 1) / 2) : 0; // fp32 sums one way, fp16 back
   // K and V in fp16; in backward dK and dV in fp32 beside them
   ph->column_wavelets = rotated * t->features_max * (passes == 1 ? 1 : 3);

@@ -65,7 +65,7 @@ void lower_embed_grad(lowering *l, const graph_node *node) {
   for (u32 i = 0; i < NODE_OUT_MAX; i++)
     if (node->out[i] != GRAPH_NONE) {
       const graph_tensor *t = &l->graph->tensors[node->out[i]];
-      ph->update_params += (u64)t->rows * t->cols;
+      if (lower_completes(l, node, node->out[i])) ph->update_params += (u64)t->rows * t->cols;
     }
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {

@@ -21,8 +21,7 @@ void lower_loss(lowering *l, const graph_node *node) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
       lower_class(l, ph, pe, 2);
       loss_ops(l, pe, 2); // maximum, sum
-      lower_op(l, OPCODE_CHAIN32, 2, 2ull * pe.row->tokens, 1);
-      lower_op(l, OPCODE_RECV32, 2, 2ull * pe.row->tokens, 0);
+      lower_row_sums(l, pe, 2);
     }
 }
 
@@ -44,7 +43,9 @@ void lower_loss_grad(lowering *l, const graph_node *node) {
       u64 tokens = pe.row->tokens, features = pe.column->features;
       lower_class(l, ph, pe, outputs);
       lower_op(l, axpy, outputs * features, outputs * features * tokens, 0);
-      lower_op(l, OPCODE_CHAIN32, outputs, outputs * tokens, 1);
+      u64 own = pe.column->vocab, sides = t->group_width > 2 ? 2 : t->group_width - 1;
+      lower_op(l, OPCODE_CHAIN32, outputs - own, (outputs - own) * tokens, 1);
+      lower_op(l, OPCODE_RECV32, sides * own, sides * own * tokens, 0);
       loss_ops(l, pe, 1);
     }
 }

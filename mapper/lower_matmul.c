@@ -24,7 +24,10 @@ static void product_classes(lowering *l, program_phase *ph, product p) {
       u64 tokens = pe.row->tokens, from = lower_share(pe.column, p.from), to = lower_share(pe.column, p.to);
       lower_class(l, ph, pe, outputs);
       lower_op(l, axpy_op(l), outputs * from, outputs * from * tokens, 0);
-      lower_op(l, OPCODE_CHAIN32, outputs, outputs * tokens, 1);
+      // what it owns it does not pass on: chains from both sides end here
+      u64 sides = l->plan->tiles.group_width > 2 ? 2 : l->plan->tiles.group_width - 1;
+      lower_op(l, OPCODE_CHAIN32, outputs - to, (outputs - to) * tokens, 1);
+      lower_op(l, OPCODE_RECV32, sides * to, sides * to * tokens, 0);
       lower_op(l, OPCODE_NARROW, to, to * tokens, 0);
       lower_op(l, axpy_op(l), p.bias ? to : 0, p.bias ? to * tokens : 0, 0);
     }
@@ -63,17 +66,17 @@ void lower_grad_w(lowering *l, const graph_node *node) {
   ph->latency_cycles = timing_path(l->machine, t->group_width) + timing_chain(l->machine, t->rows);
   ph->row_wavelets = (outputs * lower_tokens_max(l) + 1) / 2;
   ph->column_wavelets = outputs * lower_share_max(l, in_axis) + (bias ? lower_share_max(l, out_axis) : 0);
-  u64 params = outputs * inputs + (bias ? outputs : 0);
+  u64 params = outputs * inputs + (bias ? outputs : 0); // a tied embedding comes again with the tokens' gradient
   ph->stream_out = params * t->replicas;
-  ph->stream_out_hops = 1; // the column chain brought them to the edge
-  ph->update_params = params;
+  ph->stream_out_hops = 0; // the last hop of the column chain crosses the edge
+  ph->update_params = lower_completes(l, node, node->out[0]) ? params : 0;
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
       u64 tokens = pe.row->tokens, in = lower_share(pe.column, in_axis), out = lower_share(pe.column, out_axis);
       lower_class(l, ph, pe, outputs);
       lower_op(l, OPCODE_SEND16, out, t->group_width > 1 ? out * tokens : 0, t->group_width - 1);
-      lower_op(l, OPCODE_RECV16, outputs, outputs * tokens, 0);
+      lower_op(l, OPCODE_RECV16, outputs - out, (outputs - out) * tokens, 0);
       lower_op(l, OPCODE_DOT16, outputs * in, outputs * in * tokens, 0);
       lower_op(l, OPCODE_CHAIN32, outputs, outputs * in, 1);
       if (!bias) out = 0;

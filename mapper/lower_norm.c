@@ -21,7 +21,7 @@ static void lower_norm_work(lowering *l, const graph_node *node, norm_work w) {
   if (w.column_sums) {
     ph->latency_cycles += timing_chain(l->machine, t->rows);
     ph->stream_out = w.column_sums * width * t->replicas;
-    ph->stream_out_hops = 1;
+    ph->stream_out_hops = 0; // the last hop of the column chain crosses the edge
     ph->update_params = w.column_sums * width;
   }
   for (u32 r = 0; r < l->map.size_count; r++)
@@ -30,8 +30,7 @@ static void lower_norm_work(lowering *l, const graph_node *node, norm_work w) {
       u64 tokens = pe.row->tokens, features = pe.column->features;
       lower_class(l, ph, pe, 2);
       lower_op(l, OPCODE_FMA16, w.vector_ops * features, w.vector_ops * features * tokens, 0);
-      lower_op(l, OPCODE_CHAIN32, 2, 2 * tokens, 1);
-      lower_op(l, OPCODE_RECV32, 2, 2 * tokens, 0);
+      lower_row_sums(l, pe, 2);
       lower_op(l, OPCODE_RSQRT, 1, w.roots * tokens, 0);
       lower_op(l, OPCODE_DOT16, w.column_sums * features, w.column_sums * features * tokens, 0);
       lower_op(l, OPCODE_CHAIN32, w.column_sums, w.column_sums * features, 1);

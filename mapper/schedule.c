@@ -105,16 +105,12 @@ u32 schedule_tensor_bytes(const graph *g, const plan_tiles *t, u32 tensor) {
   u32 op = g->nodes[shape->producer].op;
   bool second = g->nodes[shape->producer].out[1] == act;
   if (op == OP_LAYERNORM && second) return 2 * BYTES_WIDE * t->tokens_max;
-  if (op == OP_ATTENTION && second) {
-    u32 heads = t->head_pes ? (t->heads_aligned ? 1 : 2) : tiles_ceil(g->model.heads, t->group_width);
-    return heads * BYTES_WIDE * t->tokens_max;
-  }
+  if (op == OP_ATTENTION && second) return t->heads_max * BYTES_WIDE * t->tokens_max;
   if (op == OP_LOSS) return BYTES_WIDE * t->tokens_max;
   if (act == g->logits) return BYTES_WIDE * t->tokens_max; // a chunk: one output per PE at a time
-  u32 cols = shape->cols;
-  u32 per_pe = cols == g->model.width       ? t->features_max
-               : cols == 3 * g->model.width ? 3 * t->features_max
-                                            : t->hidden_max;
+  const graph_node *next = &g->nodes[shape->producer + 1]; // not the size tells Q, K, V: mlp may be 3
+  bool qkv = next->op == OP_ATTENTION && next->in[0] == act;
+  u32 per_pe = qkv ? 3 * t->features_max : shape->cols == g->model.width ? t->features_max : t->hidden_max;
   return per_pe * BYTES_NARROW * t->tokens_max;
 }
 
@@ -125,6 +121,7 @@ u32 schedule_buffer_bytes(const graph *g, const plan_tiles *t, u32 axpy, u32 nod
   switch (g->nodes[node].op) {
   case OP_LINEAR:
   case OP_LINEAR_GRAD_X:
+  case OP_LOSS_GRAD: // computes the logits again
     return sums;
   case OP_LINEAR_GRAD_W: {
     u32 widest = t->hidden_max > t->features_max ? t->hidden_max : t->features_max;

@@ -108,7 +108,7 @@ static void column_features(const model_spec *m, const plan_tiles *t, u32 x, til
 
 static bool same_column(const tile_column *a, const tile_column *b) {
   return a->features == b->features && a->hidden == b->hidden && a->vocab == b->vocab && a->heads == b->heads &&
-         a->spans[0] == b->spans[0] && a->spans[1] == b->spans[1];
+         a->row_end == b->row_end && a->spans[0] == b->spans[0] && a->spans[1] == b->spans[1];
 }
 
 static void map_columns(const graph *g, const plan_tiles *t, arena *a, tile_map *map) {
@@ -116,7 +116,8 @@ static void map_columns(const graph *g, const plan_tiles *t, arena *a, tile_map 
   for (u32 x = 0; x < t->group_width; x++) {
     tile_column c = {.columns = 1,
                      .hidden = tiles_part(model_hidden_width(&g->model), t->group_width, x),
-                     .vocab = tiles_part(g->model.vocab, t->group_width, x)};
+                     .vocab = tiles_part(g->model.vocab, t->group_width, x),
+                     .row_end = x + 1 == t->group_width};
     column_features(&g->model, t, x, &c);
     u32 i = 0;
     while (i < map->column_count && !same_column(&map->columns[i], &c)) i++;

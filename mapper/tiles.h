@@ -11,6 +11,7 @@ typedef struct tile_column {
   u32 hidden;   // of the MLP's hidden width
   u32 vocab;    // outputs of the unembedding that it owns
   u32 heads;    // heads that it holds parts of
+  bool row_end; // the last column, where sums over the row end
   u32 spans[2]; // columns that share the first and the last of them; 0 where it lies whole in this one
 } tile_column;
 

@@ -16,7 +16,7 @@ if ! command -v dpkg-query > /dev/null; then
   exit 0
 fi
 for package in libc6-dev libsqlite3-dev zlib1g-dev libyaml-dev libjansson-dev libcairo2-dev \
-  libcmocka-dev libdnnl-dev; do
+  libcmocka-dev; do
   need_package "$package"
 done
 [ ${#missing[@]} -eq 0 ] && exit 0

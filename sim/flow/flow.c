@@ -26,8 +26,8 @@ typedef struct phase_cost {
 
 // Work and counts of the classes of a phase; phases that share them are solved once.
 typedef struct class_set {
-  bool solved;
-  double work; // of the busiest PE
+  u32 class_count; // 0: not solved yet
+  double work;     // of the busiest PE
   sim_counts counts;
 } class_set;
 
@@ -38,7 +38,7 @@ typedef struct flow {
   phase_cost *costs;
   u32 *after_head, *after_next;   // transfers by the phase that starts them; head[phase_count]: no such phase
   u32 *before_head, *before_next; // transfers by the phase that needs them
-  bool *done;                     // transfers of this repetition
+  bool *pending;                  // transfers that have started and not crossed
   lane lanes[2];                  // in, out
   double now;
   double *update_end; // end of each phase in its last repetition
@@ -67,21 +67,22 @@ static void count_op(sim_counts *n, const program_op *op, u64 times) {
   n->sram_write_bytes += elements * facts->write_bytes;
 }
 
-static const class_set *solve_classes(const flow *f, const program_phase *ph) {
-  class_set *set = &f->sets[ph->first_class];
-  if (set->solved) return set;
-  set->solved = true;
+static class_set solve_classes(const flow *f, const program_phase *ph) {
+  class_set *known = ph->class_count ? &f->sets[ph->first_class] : NULL;
+  if (!known || known->class_count == ph->class_count) return known ? *known : (class_set){0};
+  class_set set = {.class_count = ph->class_count};
   for (u32 i = 0; i < ph->class_count; i++) {
     const program_class *c = &f->p->classes[ph->first_class + i];
-    set->work = fmax(set->work, class_work(f->p, c, f->m));
-    set->counts.tasks += c->tasks * c->pes;
-    for (u32 k = 0; k < c->op_count; k++) count_op(&set->counts, &f->p->ops[c->first_op + k], c->pes);
+    set.work = fmax(set.work, class_work(f->p, c, f->m));
+    set.counts.tasks += c->tasks * c->pes;
+    for (u32 k = 0; k < c->op_count; k++) count_op(&set.counts, &f->p->ops[c->first_op + k], c->pes);
   }
+  *known = set;
   return set;
 }
 
 static phase_cost phase_solve(const flow *f, const program_phase *ph) {
-  phase_cost c = {.fixed = f->m->spec.route_switch_cycles + ph->latency_cycles, .work = solve_classes(f, ph)->work};
+  phase_cost c = {.fixed = f->m->spec.route_switch_cycles + ph->latency_cycles, .work = solve_classes(f, ph).work};
   u64 link = ph->row_wavelets > ph->column_wavelets ? ph->row_wavelets : ph->column_wavelets;
   const double times[] = {[RESOURCE_COMPUTE] = c.work,
                           [RESOURCE_FABRIC] = (double)link * f->m->spec.wavelet_cycles,
@@ -96,7 +97,7 @@ static phase_cost phase_solve(const flow *f, const program_phase *ph) {
 }
 
 static void count_phase(const flow *f, const program_phase *ph, u64 repeat, sim_counts *n) {
-  const sim_counts *c = &solve_classes(f, ph)->counts;
+  const sim_counts set = solve_classes(f, ph).counts, *c = &set;
   n->tasks += c->tasks * repeat;
   n->macs += c->macs * repeat;
   n->sram_read_bytes += c->sram_read_bytes * repeat;
@@ -105,13 +106,22 @@ static void count_phase(const flow *f, const program_phase *ph, u64 repeat, sim_
   n->hops += (c->hops + ph->stream_in * ph->stream_in_hops + ph->stream_out * ph->stream_out_hops) * repeat;
 }
 
+// The group in whose every repetition a transfer happens.
+static const program_group *transfer_group(const program *p, u32 transfer) {
+  const program_transfer *t = &p->transfers[transfer];
+  u32 phase = t->before != NONE ? t->before : t->after != NONE ? t->after : 0;
+  const program_group *g = p->groups;
+  while (phase - g->first >= g->count) g++; // groups tile the phases
+  return g;
+}
+
 static void count_program(const flow *f, sim_counts *n) {
   const program *p = f->p;
   for (u32 g = 0; g < p->group_count; g++)
     for (u32 i = 0; i < p->groups[g].count; i++)
       count_phase(f, &p->phases[p->groups[g].first + i], p->groups[g].repeat, n);
-  u64 repeat = p->group_count ? p->groups[0].repeat : 1;
   for (u32 i = 0; i < p->transfer_count; i++) {
+    u64 repeat = transfer_group(p, i)->repeat;
     n->wavelets += p->transfers[i].wavelets * repeat;
     n->hops += p->transfers[i].wavelets * p->transfers[i].hops * repeat;
   }
@@ -126,7 +136,7 @@ static void lane_push(lane *l, u32 transfer, double wavelets) {
 static void lane_move(flow *f, lane *l, double wavelets) {
   while (l->head != l->tail && l->left <= wavelets) {
     wavelets -= l->left;
-    f->done[l->queue[l->head++]] = true;
+    f->pending[l->queue[l->head++]] = false;
     l->left = l->head != l->tail ? (double)f->p->transfers[l->queue[l->head]].wavelets : 0;
   }
   if (l->head != l->tail) l->left -= wavelets;
@@ -149,39 +159,40 @@ static void advance(flow *f, double cycles, const program_phase *ph) {
   f->now += cycles;
 }
 
-static void start_transfers(flow *f, u32 phase) {
-  for (u32 t = f->after_head[phase]; t != NONE; t = f->after_next[t])
-    lane_push(&f->lanes[f->p->transfers[t].out], t, (double)f->p->transfers[t].wavelets);
+// Waits until a transfer has crossed; the wait belongs to a phase.
+static void finish_transfer(flow *f, u32 transfer, u32 phase) {
+  if (!f->pending[transfer]) return;
+  bool out = f->p->transfers[transfer].out;
+  lane *l = &f->lanes[out];
+  double cycles = lane_until(f, l, transfer) / f->m->io_wavelets_per_cycle;
+  advance(f, cycles, NULL);
+  while (f->pending[transfer]) lane_move(f, l, l->left); // where rounding left a crumb of it
+  f->result->by_resource[out ? RESOURCE_IO_OUT : RESOURCE_IO_IN] += cycles;
+  f->result->transfer_wait_cycles += cycles;
+  f->by_phase[phase] += cycles;
 }
 
-static double wait_transfers(flow *f, u32 phase) {
-  double begin = f->now;
-  for (u32 t = f->before_head[phase]; t != NONE; t = f->before_next[t]) {
-    if (f->done[t]) continue;
-    bool out = f->p->transfers[t].out;
-    double cycles = lane_until(f, &f->lanes[out], t) / f->m->io_wavelets_per_cycle;
-    f->result->by_resource[out ? RESOURCE_IO_OUT : RESOURCE_IO_IN] += cycles;
-    advance(f, cycles, NULL);
-    f->done[t] = true; // also where rounding left a crumb of it
-  }
-  return f->now - begin;
+static void start_transfer(flow *f, u32 transfer, u32 phase) {
+  finish_transfer(f, transfer, phase); // the last repetition's, which nobody has waited for
+  f->pending[transfer] = true;
+  lane_push(&f->lanes[f->p->transfers[transfer].out], transfer, (double)f->p->transfers[transfer].wavelets);
 }
 
 static void run_phase(flow *f, u32 index, bool first, bool last) {
   const program_phase *ph = &f->p->phases[index];
   const phase_cost *c = &f->costs[index];
-  double wait = wait_transfers(f, index);
+  double begin = f->now;
+  for (u32 t = f->before_head[index]; t != NONE; t = f->before_next[t]) finish_transfer(f, t, index);
   double start = f->now;
   advance(f, c->fixed + c->busy, ph);
-  start_transfers(f, index);
   engine_result *r = f->result;
-  r->transfer_wait_cycles += wait;
   r->by_resource[RESOURCE_SWITCH] += c->fixed;
   r->by_resource[c->resource] += c->busy;
-  f->by_phase[index] += f->now - start + wait;
+  f->by_phase[index] += c->fixed + c->busy;
   u32 bound = c->fixed > c->busy ? RESOURCE_SWITCH : c->resource;
-  if (first) f->spans[index] = (engine_span){start, f->now, wait, c->work, bound};
+  if (first) f->spans[index] = (engine_span){start, f->now, start - begin, c->work, bound};
   if (last) f->update_end[index] = f->now;
+  for (u32 t = f->after_head[index]; t != NONE; t = f->after_next[t]) start_transfer(f, t, index);
 }
 
 static void lanes_restart(flow *f) {
@@ -219,25 +230,39 @@ static void tally_repeat(flow *f, const tally *before, double times) {
   for (u32 i = 0; i < f->p->phase_count; i++) f->by_phase[i] += (f->by_phase[i] - before->by_phase[i]) * times;
 }
 
-// Runs all repetitions but the last; once two in a row take the same time with nothing left on its way,
-// the others are known.
+static bool lanes_idle(const flow *f) {
+  return f->lanes[0].head == f->lanes[0].tail && f->lanes[1].head == f->lanes[1].tail;
+}
+
+// Transfers without a phase before them start with each repetition of the group that they belong to.
+static void start_open_transfers(flow *f, const program_group *g) {
+  for (u32 t = f->after_head[f->p->phase_count]; t != NONE; t = f->after_next[t]) {
+    if (transfer_group(f->p, t) == g) start_transfer(f, t, g->first);
+  }
+}
+
+// One that begins and ends with nothing on its way is as long as all that follow; only the last is walked
+// again, for the time at which gradients are complete.
 static void run_group(flow *f, const program_group *g, tally *before) {
-  double previous = -1;
   for (u64 r = 0; r < g->repeat; r++) {
     tally_take(f, before);
     lanes_restart(f);
-    memset(f->done, 0, f->p->transfer_count * sizeof(bool));
-    start_transfers(f, f->p->phase_count);
+    bool idle = lanes_idle(f);
+    start_open_transfers(f, g);
     for (u32 i = 0; i < g->count; i++) run_phase(f, g->first + i, r == 0, r + 1 == g->repeat);
-    if (r == 0 && f->result->first_repeat_cycles == 0) f->result->first_repeat_cycles = f->now;
-    double length = f->now - before->now;
-    bool idle = f->lanes[0].head == f->lanes[0].tail && f->lanes[1].head == f->lanes[1].tail;
-    if (idle && fabs(length - previous) <= 1e-9 * length && r + 2 < g->repeat) {
+    if (r == 0 && g->repeat > 1 && g == f->p->groups) f->result->first_repeat_cycles = f->now;
+    if (idle && lanes_idle(f) && r + 2 < g->repeat) {
       tally_repeat(f, before, (double)(g->repeat - r - 2));
       r = g->repeat - 2;
     }
-    previous = length;
   }
+}
+
+// What nobody has waited for still crosses before the step ends.
+static void drain_lanes(flow *f) {
+  for (u32 i = 0; i < 2; i++)
+    while (f->lanes[i].head != f->lanes[i].tail)
+      finish_transfer(f, f->lanes[i].queue[f->lanes[i].head], f->p->phase_count - 1);
 }
 
 // MemoryX updates each parameter group once its last gradient is out; what it has left to do when the
@@ -281,7 +306,7 @@ static void flow_init(flow *f, arena *a) {
   f->costs = arena_array(a, phase_cost, phases);
   for (u32 i = 0; i < phases; i++) f->costs[i] = phase_solve(f, &f->p->phases[i]);
   index_transfers(f, a);
-  f->done = arena_array(a, bool, count);
+  f->pending = arena_array(a, bool, count);
   for (u32 i = 0; i < 2; i++) {
     f->lanes[i].room = 2 * count + 1;
     f->lanes[i].queue = arena_array(a, u32, f->lanes[i].room);
@@ -301,8 +326,8 @@ static void sum_busy(const flow *f, engine_result *r) {
       r->io_in_busy_cycles += timing_io(f->m, ph->stream_in) * repeat;
       r->io_out_busy_cycles += timing_io(f->m, ph->stream_out) * repeat;
     }
-  double repeat = f->p->group_count ? (double)f->p->groups[0].repeat : 1;
   for (u32 t = 0; t < f->p->transfer_count; t++) {
+    double repeat = (double)transfer_group(f->p, t)->repeat;
     double cycles = timing_io(f->m, f->p->transfers[t].wavelets) * repeat;
     if (f->p->transfers[t].out)
       r->io_out_busy_cycles += cycles;
@@ -328,9 +353,11 @@ static bool flow_run(const program *p, const machine *m, arena *a, engine_result
   flow_init(&f, a);
   tally before = {.by_phase = arena_array(a, double, p->phase_count)};
   for (u32 g = 0; g < p->group_count; g++) run_group(&f, &p->groups[g], &before);
+  drain_lanes(&f);
   r.host_cycles = host_tail(&f);
   r.by_resource[RESOURCE_HOST] += r.host_cycles;
   r.cycles = f.now + r.host_cycles;
+  if (!r.first_repeat_cycles) r.first_repeat_cycles = r.cycles;
   count_program(&f, &r.counts);
   sum_busy(&f, &r);
   sum_pes(p, &r);

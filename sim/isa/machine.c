@@ -43,10 +43,17 @@ bool machine_check(const machine *m, status *st) {
   if (s->fma16_rate > s->lanes_fp16 || s->dot16_rate > s->lanes_fp16)
     return status_fail(st, CODE_CONFIG, "machine.dsd: %g multiply-adds per cycle exceed pe.lanes_fp16 = %u",
                        fmax(s->fma16_rate, s->dot16_rate), s->lanes_fp16);
+  u64 usable = (u64)s->usable_width * s->usable_height;
+  if (usable > UINT32_MAX)
+    return status_fail(st, CODE_CONFIG,
+                       "machine.fabric: a usable rectangle of %u x %u has more PEs than can be numbered",
+                       s->usable_width, s->usable_height);
   double seconds_per_wavelet = fmax(32.0 / s->io_bits_per_s, 32.0 / s->memoryx_bits_per_s);
   double rate = 1 / (seconds_per_wavelet * s->clock_hz);
-  require(fabs(rate - m->io_wavelets_per_cycle) <= 1e-9 * rate);
-  require(m->pes_usable / s->usable_width == s->usable_height);
+  double flops = 2 * s->clock_hz * s->lanes_fp16 * s->fabric_height * s->fabric_width;
+  bool derived = m->pes_usable == usable && fabs(rate - m->io_wavelets_per_cycle) <= 1e-9 * rate &&
+                 fabs(flops - m->peak_flops) <= 1e-9 * flops;
+  if (!derived) return status_fail(st, CODE_BUG, "machine: a number that follows from others does not follow");
   return true;
 }
 

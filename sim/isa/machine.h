@@ -77,7 +77,7 @@ typedef struct machine {
   machine_spec spec;
   u32 pes_usable;
   double io_wavelets_per_cycle; // 32-bit wavelets through the edge, the slower of io and memoryx
-  double peak_flops;            // dense fp16: usable fabric x lanes x 2 x clock
+  double peak_flops;            // dense fp16: every PE of the fabric x lanes x 2 x clock
 } machine;
 
 bool machine_build(const machine_spec *spec, machine *ret_machine, status *st);

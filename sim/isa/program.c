@@ -21,8 +21,8 @@ static bool fail(status *st, const char *origin, const char *what) {
 static bool check_class(const program *p, u32 index, status *st) {
   const program_class *c = &p->classes[index];
   const char *what = NULL;
-  if (c->first_op + c->op_count > p->op_count) what = "has operations outside the program";
-  for (u32 i = 0; !what && i < c->op_count; i++) {
+  if ((u64)c->first_op + c->op_count > p->op_count) what = "has operations outside the program";
+  for (u64 i = 0; !what && i < c->op_count; i++) {
     const program_op *op = &p->ops[c->first_op + i];
     if (op->opcode >= OPCODE_COUNT)
       what = "has an unknown opcode";
@@ -38,7 +38,7 @@ static bool check_phase(const program *p, const program_phase *ph, const machine
   if (!memchr(ph->origin, 0, sizeof ph->origin))
     return status_fail(st, CODE_CONFIG, "program: a phase's name does not end");
   if (ph->family >= FAMILY_COUNT) return fail(st, ph->origin, "has an unknown family");
-  if (ph->first_class + ph->class_count > p->class_count)
+  if ((u64)ph->first_class + ph->class_count > p->class_count)
     return fail(st, ph->origin, "has classes outside the program");
   if (ph->width > m->spec.usable_width || ph->height > m->spec.usable_height)
     return fail(st, ph->origin, "is larger than the machine's usable rectangle");
@@ -46,22 +46,49 @@ static bool check_phase(const program *p, const program_phase *ph, const machine
   for (u32 i = 0; i < ph->class_count; i++) pes += p->classes[ph->first_class + i].pes;
   if (pes > (u64)ph->width * ph->height) return fail(st, ph->origin, "has more PEs than its rectangle");
   if ((u64)ph->sram_bytes + p->code_bytes > m->spec.sram_bytes)
-    return status_fail(st, CODE_CONFIG, "program: phase %s needs %u bytes of SRAM with code, %u more than a PE has",
-                       ph->origin, ph->sram_bytes + p->code_bytes, ph->sram_bytes + p->code_bytes - m->spec.sram_bytes);
+    return status_fail(st, CODE_CONFIG, "program: phase %s needs %llu bytes of SRAM with code, a PE has %u", ph->origin,
+                       (unsigned long long)ph->sram_bytes + p->code_bytes, m->spec.sram_bytes);
   if (ph->colors > m->spec.colors) return fail(st, ph->origin, "uses more colors than the machine routes");
   return true;
 }
 
+static u32 group_of(const program *p, u32 phase) {
+  u32 i = 0;
+  while (phase - p->groups[i].first >= p->groups[i].count) i++; // groups tile the phases
+  return i;
+}
+
 static bool check_transfer(const program *p, const program_transfer *t, status *st) {
+  if (!memchr(t->name, 0, sizeof t->name))
+    return status_fail(st, CODE_CONFIG, "program: a transfer's name does not end");
+  if (!p->group_count) return status_fail(st, CODE_CONFIG, "program: transfer %s belongs to no group", t->name);
   bool after_ok = t->after == UINT32_MAX || t->after < p->phase_count;
   bool before_ok = t->before == UINT32_MAX || t->before < p->phase_count;
   bool ordered = t->after == UINT32_MAX || t->before == UINT32_MAX || t->after < t->before;
-  if (after_ok && before_ok && ordered) return true;
+  if (after_ok && before_ok && ordered) {
+    bool both = t->after != UINT32_MAX && t->before != UINT32_MAX;
+    if (!both || group_of(p, t->after) == group_of(p, t->before)) return true;
+    return status_fail(st, CODE_CONFIG, "program: transfer %s begins in one group of phases and ends in another",
+                       t->name);
+  }
   return status_fail(st, CODE_CONFIG,
                      "program: transfer %s ends at a phase that does not come after the one that starts it", t->name);
 }
 
+static bool check_groups(const program *p, status *st) {
+  u64 next = 0;
+  for (u32 i = 0; i < p->group_count; i++) {
+    const program_group *g = &p->groups[i];
+    if (g->first != next || !g->count || !g->repeat)
+      return status_fail(st, CODE_CONFIG, "program: group %u does not continue the one before it", i);
+    next += g->count;
+  }
+  return next == p->phase_count || status_fail(st, CODE_CONFIG, "program: groups cover %llu of %u phases",
+                                               (unsigned long long)next, p->phase_count);
+}
+
 bool program_check(const program *p, const machine *m, status *st) {
+  if (!memchr(p->name, 0, sizeof p->name)) return status_fail(st, CODE_CONFIG, "program: its name does not end");
   if (p->machine_hash != machine_hash(m))
     return status_fail(st, CODE_CONFIG, "program: it was lowered for another machine");
   u64 code =
@@ -73,17 +100,9 @@ bool program_check(const program *p, const machine *m, status *st) {
     if (!check_class(p, i, st)) return false;
   for (u32 i = 0; i < p->phase_count; i++)
     if (!check_phase(p, &p->phases[i], m, st)) return false;
+  if (!check_groups(p, st)) return false;
   for (u32 i = 0; i < p->transfer_count; i++)
     if (!check_transfer(p, &p->transfers[i], st)) return false;
-  u32 next = 0;
-  for (u32 i = 0; i < p->group_count; i++) {
-    const program_group *g = &p->groups[i];
-    if (g->first != next || !g->repeat)
-      return status_fail(st, CODE_CONFIG, "program: group %u does not continue the one before it", i);
-    next += g->count;
-  }
-  if (next != p->phase_count)
-    return status_fail(st, CODE_CONFIG, "program: groups cover %u of %u phases", next, p->phase_count);
   return true;
 }
 

@@ -9,7 +9,7 @@
 //  2. the PEs of a phase's classes fit its rectangle, and the rectangle fits the machine
 //  3. SRAM: code + data of every phase within the PE
 //  4. groups tile the phases in order; repeat >= 1
-//  5. a transfer ends at a phase that comes after the one that starts it
+//  5. a transfer ends at a phase that comes after the one that starts it, in the same group
 //  6. colors of a phase within the machine's
 
 typedef struct program_op { // totals of one PE over the phase
@@ -56,7 +56,8 @@ typedef struct program_phase {
 } program_phase;
 
 // Wavelets that cross the edge beside the phases: from the end of phase `after` to the start of phase
-// `before` of the same microbatch.
+// `before` of the same repetition of their group (the first group's where neither end is stated). One
+// that nobody waits for has crossed before it starts again, and before the step ends.
 typedef struct program_transfer {
   char name[PROGRAM_NAME_MAX];
   u32 after, before; // UINT32_MAX: no constraint at that end

@@ -1,0 +1,28 @@
+// AdamW on one parameter, and the global gradient norm: plain loops over arrays, in chunks whose
+// size depends on nothing, so that any number of threads gives the same bytes.
+#pragma once
+
+#include "base/types.h"
+
+// Values of one update, as PyTorch's AdamW names them; t counts from 1.
+typedef struct adamw_values {
+  double lr, weight_decay, eps, beta1, beta2;
+  double clip_factor; // multiplies the gradient
+  u64 t;
+} adamw_values;
+
+// One parameter and its state; `count` values each.
+typedef struct adamw_array {
+  float *param, *m, *v;
+  const float *grad;
+  size_t count;
+} adamw_array;
+
+// p *= 1 - lr wd; m, v; p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps).
+void adamw_update(const adamw_values *s, adamw_array a, u32 threads);
+
+// Sum of squares in double.
+double adamw_square_sum(const float *grad, size_t count, u32 threads);
+
+// torch's clip_grad_norm_: min(1, clip / (norm + 1e-6)), 1 where clip is 0.
+double adamw_clip_factor(double clip, double norm);

@@ -1,0 +1,179 @@
+// C (+)= alpha A B on one thread, compiled once per CPU level. Each element of C is one chain of fused
+// multiply-adds over k, cut into blocks of GEMM_KC, so every level gives the same bytes.
+#pragma once
+
+#include "model/compute/vector.h"
+
+// A micro-tile is GEMM_MR rows by GEMM_NR columns held in registers.
+#if LEVEL == 4
+#define GEMM_ROWS 8
+#define GEMM_COLS 32
+#elif LEVEL == 3
+#define GEMM_ROWS 6
+#define GEMM_COLS 16
+#else
+#define GEMM_ROWS 4
+#define GEMM_COLS 8
+#endif
+enum { GEMM_MR = GEMM_ROWS, GEMM_NR = GEMM_COLS, GEMM_NV = GEMM_NR / VW };
+// A packed block of B, KC x NC floats, stays in a second-level cache of 1 MiB.
+enum { GEMM_KC = 256, GEMM_NC = 480 };
+enum { GEMM_SCRATCH = GEMM_KC * (GEMM_NC + GEMM_MR) };
+
+// A strided view: element (i, j) is at p[i * row + j * col], and one of the strides is 1.
+typedef struct matrix_view {
+  const float *p;
+  size_t row, col;
+} matrix_view;
+
+typedef struct gemm_job {
+  u32 m, n, k;
+  matrix_view a, b; // m x k, k x n
+  float *c;         // m x n, rows c_row apart
+  size_t c_row;
+  float alpha;
+  bool accumulate; // add to C instead of writing it
+  float *scratch;  // GEMM_SCRATCH floats, aligned to 64 bytes
+} gemm_job;
+
+// Where a micro-tile goes: the first rows x cols of it.
+typedef struct gemm_tile {
+  float *c;
+  size_t c_row;
+  u32 rows, cols;
+  float alpha;
+  bool accumulate;
+} gemm_tile;
+
+typedef float quad __attribute__((vector_size(16)));
+
+INLINE quad quad_load(const float *p) {
+  quad q;
+  memcpy(&q, p, sizeof q);
+  return q;
+}
+
+INLINE void quad_store(float *p, quad q) { memcpy(p, &q, sizeof q); }
+
+// to[j * to_row + i] = from[i * from_row + j] for 4 x 4.
+INLINE void quad_transpose(const float *from, size_t from_row, float *to, size_t to_row) {
+  quad a = quad_load(from), b = quad_load(from + from_row);
+  quad c = quad_load(from + 2 * from_row), d = quad_load(from + 3 * from_row);
+  quad ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  quad cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  quad_store(to, __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5));
+  quad_store(to + to_row, __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7));
+  quad_store(to + 2 * to_row, __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5));
+  quad_store(to + 3 * to_row, __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7));
+}
+
+// Packs `lines` (at most `width`) rows of a view, k long, into to[k][width], zeros beyond. What is packed
+// are rows of A, and columns of B as rows of its transpose.
+INLINE void gemm_pack(matrix_view of, u32 lines, u32 k, u32 width, float *to) {
+  const float *from = of.p;
+  const size_t line = of.row, step = of.col;
+  if (lines == width && line == 1) {
+    for (u32 i = 0; i < k; i++) memcpy(to + (size_t)i * width, from + i * step, sizeof(float) * width);
+    return;
+  }
+  u32 l = 0;
+  for (; step == 1 && l + 4 <= lines; l += 4) {
+    u32 i = 0;
+    for (; i + 4 <= k; i += 4) quad_transpose(from + l * line + i, line, to + (size_t)i * width + l, width);
+    for (; i < k; i++)
+      for (u32 q = l; q < l + 4; q++) to[(size_t)i * width + q] = from[q * line + i];
+  }
+  for (u32 i = 0; i < k; i++)
+    for (u32 q = l; q < width; q++) to[(size_t)i * width + q] = q < lines ? from[q * line + i * step] : 0;
+}
+
+// B as panels of GEMM_NR columns, [k][GEMM_NR] each, zeros beyond column n.
+static inline void gemm_pack_b(matrix_view b, u32 n, u32 k, float *to) {
+  u32 j = 0;
+  if (b.col == 1) { // whole rows in turn: memory is read in order
+    u32 whole = n / GEMM_NR * GEMM_NR;
+    for (size_t i = 0; i < k; i++)
+      for (j = 0; j < whole; j += GEMM_NR)
+        memcpy(to + (size_t)j * k + i * GEMM_NR, b.p + i * b.row + j, sizeof(float) * GEMM_NR);
+    j = whole;
+  }
+  for (; j < n; j += GEMM_NR) {
+    u32 lines = n - j < GEMM_NR ? n - j : GEMM_NR;
+    gemm_pack((matrix_view){b.p + j * b.col, b.col, b.row}, lines, k, GEMM_NR, to + (size_t)j * k);
+  }
+}
+
+INLINE void gemm_store(const vf acc[GEMM_MR][GEMM_NV], const gemm_tile *t) {
+  if (t->rows == GEMM_MR && t->cols == GEMM_NR) {
+    for (u32 i = 0; i < GEMM_MR; i++)
+      for (u32 v = 0; v < GEMM_NV; v++) {
+        float *c = t->c + i * t->c_row + v * VW;
+        vf value = acc[i][v] * t->alpha;
+        vf_store(c, t->accumulate ? vf_load(c) + value : value);
+      }
+    return;
+  }
+  float part[GEMM_MR][GEMM_NR];
+  for (u32 i = 0; i < GEMM_MR; i++)
+    for (u32 v = 0; v < GEMM_NV; v++) vf_store(&part[i][v * VW], acc[i][v] * t->alpha);
+  for (u32 i = 0; i < t->rows; i++)
+    for (u32 j = 0; j < t->cols; j++) {
+      float *c = t->c + i * t->c_row + j;
+      *c = t->accumulate ? *c + part[i][j] : part[i][j];
+    }
+}
+
+// One micro-tile: A's element (i, q) is a[i * row + q * col], B is a packed panel. Rows beyond t->rows
+// read the last one again.
+INLINE void gemm_micro(u32 k, const float *a, size_t row, size_t col, const float *b, const gemm_tile *t) {
+  vf acc[GEMM_MR][GEMM_NV] = {0};
+  const float *ai[GEMM_MR];
+  for (u32 i = 0; i < GEMM_MR; i++) ai[i] = a + (i < t->rows ? i : t->rows - 1) * row;
+  for (size_t q = 0; q < k; q++) {
+    vf bv[GEMM_NV];
+    for (u32 v = 0; v < GEMM_NV; v++) bv[v] = vf_load(b + q * GEMM_NR + v * VW);
+    for (u32 i = 0; i < GEMM_MR; i++)
+      for (u32 v = 0; v < GEMM_NV; v++) acc[i][v] = vf_fma(vf_set(ai[i][q * col]), bv[v], acc[i][v]);
+  }
+  gemm_store(acc, t);
+}
+
+// The same on a packed panel of A, [k][GEMM_MR].
+INLINE void gemm_micro_packed(u32 k, const float *a, const float *b, const gemm_tile *t) {
+  vf acc[GEMM_MR][GEMM_NV] = {0};
+  for (u32 q = 0; q < k; q++, a += GEMM_MR, b += GEMM_NR) {
+    vf bv[GEMM_NV];
+    for (u32 v = 0; v < GEMM_NV; v++) bv[v] = vf_load(b + v * VW);
+    for (u32 i = 0; i < GEMM_MR; i++)
+      for (u32 v = 0; v < GEMM_NV; v++) acc[i][v] = vf_fma(vf_set(a[i]), bv[v], acc[i][v]);
+  }
+  gemm_store(acc, t);
+}
+
+// One block of B, packed, against all rows of A.
+static inline void gemm_block(const gemm_job *g, matrix_view a, u32 k, u32 j0, u32 n, bool accumulate) {
+  const float *panels = g->scratch;
+  float *a_panel = g->scratch + (size_t)GEMM_KC * GEMM_NC;
+  for (u32 i = 0; i < g->m; i += GEMM_MR) {
+    u32 rows = g->m - i < GEMM_MR ? g->m - i : GEMM_MR;
+    gemm_pack((matrix_view){a.p + i * a.row, a.row, a.col}, rows, k, GEMM_MR, a_panel);
+    for (u32 j = 0; j < n; j += GEMM_NR) {
+      u32 cols = n - j < GEMM_NR ? n - j : GEMM_NR;
+      gemm_tile t = {g->c + i * g->c_row + j0 + j, g->c_row, rows, cols, g->alpha, accumulate};
+      gemm_micro_packed(k, a_panel, panels + (size_t)j * k, &t);
+    }
+  }
+}
+
+static inline void gemm_run(const gemm_job *g) {
+  for (u32 j = 0; j < g->n; j += GEMM_NC) {
+    u32 n = g->n - j < GEMM_NC ? g->n - j : GEMM_NC;
+    for (u32 q = 0; q < g->k; q += GEMM_KC) {
+      u32 k = g->k - q < GEMM_KC ? g->k - q : GEMM_KC;
+      matrix_view a = {g->a.p + q * g->a.col, g->a.row, g->a.col};
+      matrix_view b = {g->b.p + q * g->b.row + j * g->b.col, g->b.row, g->b.col};
+      gemm_pack_b(b, n, k, g->scratch);
+      gemm_block(g, a, k, j, n, g->accumulate || q);
+    }
+  }
+}

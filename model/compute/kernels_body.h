@@ -1,0 +1,61 @@
+// The table of one CPU level, tying its bodies together.
+#pragma once
+
+#include "model/compute/kernel_attention.h"
+#include "model/compute/kernel_elementwise.h"
+#include "model/compute/kernel_linear.h"
+#include "model/compute/kernel_loss.h"
+#include "model/compute/kernel_norm.h"
+
+#define LEVEL_NAME_(level) kernels_v##level
+#define LEVEL_NAME(level) LEVEL_NAME_(level)
+#define LEVEL_TEXT_(level) "fast-v" #level
+#define LEVEL_TEXT(level) LEVEL_TEXT_(level)
+
+static size_t scratch_floats(const graph *g) {
+  size_t gemm = GEMM_SCRATCH, attention = attention_scratch_floats(g);
+  return gemm > attention ? gemm : attention;
+}
+
+static void gemm_one(const gemm_request *r, float *scratch) {
+  matrix_view a = r->a_transposed ? (matrix_view){r->a, 1, r->m} : (matrix_view){r->a, r->k, 1};
+  matrix_view b = r->b_transposed ? (matrix_view){r->b, 1, r->k} : (matrix_view){r->b, r->n, 1};
+  gemm_run(&(gemm_job){r->m, r->n, r->k, a, b, r->c, r->n, r->alpha, r->accumulate, scratch});
+}
+
+#define MAP(name, function, fill)                                                                  \
+  static void name(size_t n, const float *x, float *y) {                                           \
+    size_t i = 0;                                                                                  \
+    for (; i + VW <= n; i += VW) vf_store(y + i, function(vf_load(x + i)));                        \
+    if (i < n) vf_store_some(y + i, (u32)(n - i), function(vf_load_some(x + i, (u32)(n - i), fill))); \
+  }
+MAP(map_exp, vf_exp, 0)
+MAP(map_tanh, vf_tanh, 0)
+MAP(map_erf, vf_erf, 0)
+MAP(map_log, vf_log, 1)
+
+const kernels_level LEVEL_NAME(LEVEL) = {
+    .table = {.name = LEVEL_TEXT(LEVEL),
+              .run = {[OP_EMBED] = embed,
+                      [OP_LAYERNORM] = layernorm,
+                      [OP_LINEAR] = linear,
+                      [OP_ATTENTION] = attention,
+                      [OP_ACTIVATION] = activation,
+                      [OP_RESIDUAL] = residual,
+                      [OP_LOSS] = loss,
+                      [OP_LOSS_GRAD] = loss_grad,
+                      [OP_LINEAR_GRAD_X] = linear_grad_x,
+                      [OP_LINEAR_GRAD_W] = linear_grad_w,
+                      [OP_LAYERNORM_GRAD] = layernorm_grad,
+                      [OP_ATTENTION_GRAD] = attention_grad,
+                      [OP_ACTIVATION_GRAD] = activation_grad,
+                      [OP_RESIDUAL_GRAD] = residual_grad,
+                      [OP_EMBED_GRAD] = embed_grad},
+              .scratch_floats = scratch_floats},
+    .exp = map_exp,
+    .tanh = map_tanh,
+    .erf = map_erf,
+    .log = map_log,
+    .gemm_scratch_floats = GEMM_SCRATCH,
+    .gemm = gemm_one,
+};
