@@ -223,7 +223,7 @@ static void damaged(void **state) {
   for (size_t i = 0; i < n; i++)
     for (u32 bit = 0; bit < 9; bit++) {
       memcpy(bytes, good, n);
-      bytes[i] = bit < 8 ? (u8)(bytes[i] ^ (1u << bit)) : 0;
+      if (bit < 8) bytes[i] = (u8)(bytes[i] ^ (1u << bit));
       put(f, bytes, bit == 8 ? i : n); // the ninth time cut off there
       status st = {0};
       st_file file;

@@ -144,6 +144,20 @@ static void same_bytes_for_any_threads(void **state) {
   }
 }
 
+// With a rate of zero only the batch makes the loss; every step draws its own, and the same one again.
+static void draws_a_batch_per_step(void **state) {
+  fixture *f = *state;
+  f->options.lr = 0;
+  trainer *a = create(f, 1, 1), *b = create(f, 1, 1);
+  double before = 0;
+  for (u32 i = 0; i < 5; i++) {
+    double loss = steps(f, a, 1).loss;
+    assert_true(loss != before);
+    assert_true(loss == steps(f, b, 1).loss);
+    before = loss;
+  }
+}
+
 static void seeds_differ(void **state) {
   fixture *f = *state;
   trainer *a = create(f, 1, 1), *b = create(f, 2, 1);
@@ -405,6 +419,24 @@ static void generates(void **state) {
   assert_int_equal(h.count, 3);
 }
 
+// A running window sees what a prompt of the same last tokens sees. Large weights at the start make
+// every token of the window matter.
+static void slides_its_window(void **state) {
+  fixture *f = *state;
+  f->model.init_std = 1;
+  f->model.position = POSITION_LEARNED;
+  trainer *t = create(f, 1, 1);
+  enum { PROMPT = 3, TOKENS = 40 };
+  u32 words[PROMPT + TOKENS] = {1, 4, 2}, seen = 0;
+  heard run = say(t, (generate_options){.tokens = TOKENS}, words, PROMPT);
+  for (u32 i = 0; i < TOKENS; i++) {
+    words[PROMPT + i] = say(t, (generate_options){.tokens = 1}, words, PROMPT + i).tokens[0];
+    seen |= 1u << words[PROMPT + i];
+  }
+  assert_memory_equal(run.tokens, words + PROMPT, TOKENS * sizeof *words);
+  assert_true((seen & (seen - 1)) != 0); // more than one token
+}
+
 static void samples_by_seed(void **state) {
   fixture *f = *state;
   trainer *t = create(f, 1, 1);
@@ -426,6 +458,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(learns),
       TEST(same_bytes_for_any_threads),
+      TEST(draws_a_batch_per_step),
       TEST(seeds_differ),
       TEST(init_follows_rules),
       TEST(gradients_are_not_clipped),
@@ -439,6 +472,7 @@ int main(void) {
       TEST(finds_the_old_folder),
       TEST(survives_kills),
       TEST(generates),
+      TEST(slides_its_window),
       TEST(samples_by_seed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -324,6 +324,8 @@ typedef struct change {
   const char *drop, *reshape, *token_beyond; // names of tensors
   const char *config_from, *config_to;       // text replaced in the configuration
   bool no_metadata;
+  const char *raise; // this tensor's value at this index, by 1
+  u32 raise_at;
 } change;
 
 static const char *replaced(const char *words, const char *from, const char *to, arena *a) {
@@ -350,6 +352,11 @@ static void write_changed(const char *path, const change *c, arena *a) {
       tokens[5] = 64;
       t.data = tokens;
     }
+    if (c->raise && !strcmp(t.name, c->raise)) {
+      double *values = memcpy(arena_take(a, t.count * sizeof *values), t.data, t.count * sizeof *values);
+      values[c->raise_at] += 1;
+      t.data = values;
+    }
     out[count++] = t;
   }
   const char *metadata = f.metadata;
@@ -358,19 +365,52 @@ static void write_changed(const char *path, const change *c, arena *a) {
   st_close(&f);
 }
 
-static void changed(const change *c, const char *part) {
-  arena *a = arena_create("test");
+static bool run_changed(const change *c, arena *a, verify_result *r, status *st) {
   char folder[256];
   support_folder(folder, sizeof folder);
   const char *path = arena_format(a, "%s/x.safetensors", folder);
   write_changed(path, c, a);
   verify_options o = plain(1);
+  bool ok = verify_run(path, &o, a, r, st);
+  support_remove(folder);
+  return ok;
+}
+
+static void changed(const change *c, const char *part) {
+  arena *a = arena_create("test");
   verify_result r;
   status st = {0};
-  bool ok = verify_run(path, &o, a, &r, &st);
-  support_remove(folder);
-  support_failed(ok, &st, c->no_metadata ? CODE_NO_INPUT : CODE_DATA, part);
+  support_failed(run_changed(c, a, &r, &st), &st, c->no_metadata ? CODE_NO_INPUT : CODE_DATA, part);
   arena_destroy(a);
+}
+
+// One recorded value raised: its row and no other fails, and only the K-bias is left out.
+static void every_value_counts(void **state) {
+  (void)state;
+  enum { N = 32 };
+  static const struct {
+    const char *name;
+    u32 at;
+    bool fails;
+  } raised[] = {{"grad/h0.attn.bqkv", N - 1, true}, {"grad/h0.attn.bqkv", N, false},
+                {"grad/h0.attn.bqkv", 2 * N - 1, false}, {"grad/h0.attn.bqkv", 2 * N, true},
+                {"p1/h0.attn.bqkv", 0, true},   {"p1/h0.attn.bqkv", N, false},
+                {"p3/h0.attn.bqkv", 3 * N - 1, true}, {"p3/h0.attn.bqkv", N + 5, false},
+                {"act/h0.resid", 2 * 16 * N - 1, true}, {"act/logits", 0, true},
+                {"grad/wte", 64 * N - 1, true}, {"p3/wu", 64 * N - 1, true},
+                {"loss_step", 2, true},         {"loss_batch0", 3, true},
+                {"grad_norm", 2, true}};
+  for (u32 i = 0; i < COUNT_OF(raised); i++) {
+    arena *a = arena_create("test");
+    verify_result r;
+    status st = {0};
+    support_ok(run_changed(&(change){.raise = raised[i].name, .raise_at = raised[i].at}, a, &r, &st), &st);
+    if (r.pass == raised[i].fails) fail_msg("%s[%u] %s", raised[i].name, raised[i].at, r.pass ? "passes" : "fails");
+    for (u32 k = 0; k < r.row_count; k++)
+      assert_true(r.rows[k].pass == (!raised[i].fails || strcmp(r.rows[k].name, raised[i].name) != 0));
+    if (raised[i].fails) assert_string_equal(r.worst, raised[i].name);
+    arena_destroy(a);
+  }
 }
 
 static void incomplete_recordings(void **state) {
@@ -422,7 +462,8 @@ static void configuration_beside(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(recordings_pass),       cmocka_unit_test(nothing_is_left_out),
-                                     cmocka_unit_test(mistakes_are_caught),   cmocka_unit_test(incomplete_recordings),
+                                     cmocka_unit_test(mistakes_are_caught),   cmocka_unit_test(every_value_counts),
+                                     cmocka_unit_test(incomplete_recordings),
                                      cmocka_unit_test(configurations),        cmocka_unit_test(configuration_beside)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@ typedef enum { VOCAB_BYTES, VOCAB_CHARS } data_vocab_kind;
 typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_NANOGPT, FORMAT_LLMC } data_format_kind;
 
 #define TRAIN_FIELDS(F)                                                                            \
-  F(U32, steps, "steps", UNIT_NONE, "200", 0, 1000000000, NULL, "optimizer steps")                 \
+  F(U32, steps, "steps", UNIT_NONE, "800", 0, 1000000000, NULL, "optimizer steps")                 \
   F(U32, batch, "batch", UNIT_NONE, "8", 1, 16777216, NULL,                                        \
     "sequences per step, over all systems")                                                       \
   F(U32, seq, "seq", UNIT_NONE, "128", 1, 1048576, NULL, "tokens per sequence")                    \
@@ -19,8 +19,8 @@ typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_NANOGPT, FORMAT_LLMC } data_form
     "how the rate falls after warmup, down to lr_end")                                            \
   F(F64, warmup, "warmup", UNIT_NONE, "0.1", 0, 1000000000, NULL,                                  \
     "linear warmup: below 1 a fraction of the steps, otherwise steps")                            \
-  F(F64, lr_end, "lr_end", UNIT_NONE, "0", 0, 1, NULL,                                     \
-    "fraction of lr that the rate would reach one step after the last")            \
+  F(F64, lr_end, "lr_end", UNIT_NONE, "0", 0, 1, NULL,                                             \
+    "fraction of lr that the rate would reach one step after the last")                            \
   F(F64, weight_decay, "weight_decay", UNIT_NONE, "0", 0, 1000, NULL, "base weight decay, lambda") \
   F(F64, eps, "eps", UNIT_NONE, "1e-12", 0, 1, NULL, "base AdamW epsilon")                         \
   F(F64, beta1, "beta1", UNIT_NONE, "0.9", 0, 1, NULL, "AdamW first moment decay")                 \

@@ -1,0 +1,100 @@
+// weft map: how a step is laid onto the wafer, what limits it, and the largest microbatch that fits.
+#include "runtime/commands.h"
+#include "runtime/output.h"
+#include "runtime/picture_step.h"
+#include "runtime/run_data.h"
+#include "runtime/step_sim.h"
+
+#include <string.h>
+
+static json_t *memory_json(const plan_memory *m) {
+  return json_pack("{s:I,s:I,s:I,s:I,s:I,s:s}", "code_bytes", (json_int_t)m->code_bytes, "activation_bytes",
+                   (json_int_t)m->activation_bytes, "buffer_bytes", (json_int_t)m->buffer_bytes, "total_bytes",
+                   (json_int_t)m->total_bytes, "limit_bytes", (json_int_t)m->limit_bytes, "peak", m->peak_node);
+}
+
+static void print_json(const run_spec *r, const step_sim *s) {
+  const plan *p = &s->plan;
+  const plan_tiles *t = &p->tiles;
+  json_t *d = output_document("map");
+  json_object_set_new(d, "machine", json_string(r->machine.preset));
+  json_object_set_new(d, "mode", json_string("streaming"));
+  json_object_set_new(d, "systems", json_integer(p->systems));
+  json_object_set_new(d, "microbatch", json_integer(p->microbatch));
+  json_object_set_new(d, "microbatches", json_integer(p->microbatches));
+  json_object_set_new(d, "activations", json_string(plan_policy_name(p->policy)));
+  json_object_set_new(d, "tiles",
+                      json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "replicas", (json_int_t)t->replicas,
+                                "group_width", (json_int_t)t->group_width, "seq_rows", (json_int_t)t->seq_rows,
+                                "row_seqs", (json_int_t)t->row_seqs, "slots", (json_int_t)t->slots, "rows",
+                                (json_int_t)t->rows, "tokens_max", (json_int_t)t->tokens_max, "features_max",
+                                (json_int_t)t->features_max, "hidden_max", (json_int_t)t->hidden_max, "head_pes",
+                                (json_int_t)t->head_pes, "heads_aligned", t->heads_aligned));
+  json_object_set_new(d, "memory", memory_json(&p->memory));
+  json_object_set_new(d, "largest_microbatch", json_integer(p->largest_microbatch));
+  json_object_set_new(d, "limit", json_string(p->limit));
+  json_object_set_new(d, "estimate_cycles", output_real(p->estimate_cycles));
+  json_object_set_new(d, "bottleneck", json_string(s->bottleneck));
+  json_object_set_new(d, "phases", json_integer(s->program.phase_count));
+  output_json(d);
+}
+
+static bool print_part(const char *what, const step_sim *s, status *st) {
+  text page = {0};
+  if (strcmp(what, "plan") == 0)
+    plan_print(&s->plan, &page);
+  else if (strcmp(what, "program") == 0)
+    program_print(&s->program, &page);
+  else if (strcmp(what, "graph") == 0)
+    graph_print(&s->graph, &page);
+  else
+    return status_fail(st, CODE_USAGE, "map: --print %s: it can be plan, program or graph", what);
+  output_text(text_get(&page));
+  text_free(&page);
+  return true;
+}
+
+static bool draw(const step_sim *s, const char *path, arena *a, status *st) {
+  const step_parts parts = {&s->plan, &s->machine, &s->program, &s->result};
+  picture p;
+  picture_wafer(&p, a, &parts, 960);
+  return picture_save(&p, path, st);
+}
+
+static bool run(const command_call *c, status *st) {
+  run_spec *r = arena_array(c->memory, run_spec, 1);
+  step_sim *s = arena_array(c->memory, step_sim, 1);
+  bool ok = command_run_spec(c, command_argument(c, 0), r, st) && run_data_vocab(r, c->memory, st) &&
+            step_sim_run(r, false, c->memory, s, st);
+  if (!ok) return false;
+  const char *svg = command_value(c, "svg"), *part = command_value(c, "print");
+  if (svg && !draw(s, svg, c->memory, st)) return false;
+  if (command_flag(c, "json")) {
+    print_json(r, s);
+    return true;
+  }
+  if (!print_part(part ? part : "plan", s, st)) return false;
+  if (!part) output_format("  bottleneck   %s\n", s->bottleneck);
+  if (svg) output_format("  picture      %s\n", svg);
+  return true;
+}
+
+static const command_option options[] = {
+    {"svg", "FILE", "draw the layout (.svg or .png)", NULL},
+    {"print", "plan|program|graph", "the link of the chain to print (default: plan)", NULL},
+};
+
+const command cmd_map = {
+    .name = "map",
+    .arguments = "[run.yaml]",
+    .sentence = "how a step is laid onto the wafer, and what limits it",
+    .examples = {{"weft map --model gpt3-6.7b --machine cs2 --set train.batch=256 --set train.seq=2048",
+                  "the plan, the largest microbatch, what runs out first"},
+                 {"weft map --model gpt3-6.7b --set train.batch=256 --set train.seq=2048 --svg layout.svg",
+                  "the same as a picture"}},
+    .options = options,
+    .option_count = COUNT_OF(options),
+    .groups = COMMAND_RUN | COMMAND_JSON,
+    .arguments_max = 1,
+    .run = run,
+};

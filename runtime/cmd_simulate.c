@@ -1,0 +1,121 @@
+// weft simulate: one training step on the modelled machine, without training anything.
+#include "runtime/commands.h"
+#include "runtime/output.h"
+#include "runtime/run_data.h"
+#include "runtime/validation.h"
+
+static json_t *counts_json(const sim_counts *n) {
+  return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "wavelets", (json_int_t)n->wavelets, "hops", (json_int_t)n->hops,
+                   "macs", (json_int_t)n->macs, "sram_read_bytes", (json_int_t)n->sram_read_bytes, "sram_write_bytes",
+                   (json_int_t)n->sram_write_bytes, "tasks", (json_int_t)n->tasks);
+}
+
+static json_t *resources_json(const step_sim *s) {
+  json_t *o = json_object();
+  for (u32 i = 0; i < RESOURCE_COUNT; i++)
+    json_object_set_new(o, engine_resource_name(i), output_real(s->result.by_resource[i]));
+  return o;
+}
+
+static json_t *families_json(const step_sim *s) {
+  double cycles[FAMILY_COUNT] = {0};
+  for (u32 i = 0; i < s->program.phase_count; i++) cycles[s->program.phases[i].family] += s->result.by_phase[i];
+  json_t *o = json_object();
+  for (u32 i = 0; i < FAMILY_COUNT; i++) json_object_set_new(o, phase_family_name(i), output_real(cycles[i]));
+  return o;
+}
+
+static void print_json(const run_spec *r, const step_sim *s) {
+  json_t *d = output_document("simulate");
+  json_object_set_new(d, "machine", json_string(r->machine.preset));
+  json_object_set_new(d, "model", json_string(r->model.preset));
+  json_object_set_new(d, "engine", json_string(flow_engine()->name));
+  json_object_set_new(d, "cycles_per_step", output_real(s->result.cycles));
+  json_object_set_new(d, "step_s", output_real(s->step_s));
+  json_object_set_new(d, "tokens_per_s", output_real(s->tokens_per_s));
+  json_object_set_new(d, "samples_per_s", output_real(s->samples_per_s));
+  json_object_set_new(d, "utilization", output_real(s->utilization));
+  json_object_set_new(d, "mac_per_cycle_per_pe", output_real(s->mac_per_cycle_per_pe));
+  json_object_set_new(d, "joules_per_step", output_real(s->joules_per_step));
+  json_object_set_new(d, "bottleneck", json_string(s->bottleneck));
+  json_object_set_new(d, "error_band", json_string(s->error_band));
+  json_t *sensitivity = json_object();
+  for (u32 i = 0; i < STEP_SENSITIVITIES; i++)
+    json_object_set_new(sensitivity, s->sensitivity[i].name, output_real(s->sensitivity[i].throughput));
+  json_object_set_new(d, "sensitivity", sensitivity);
+  if (r->train.tokens) {
+    json_object_set_new(d, "time_to_train_s", output_real(s->time_to_train_s));
+    json_object_set_new(d, "energy_to_train_j", output_real(s->energy_to_train_j));
+  }
+  json_object_set_new(d, "systems", json_integer(s->plan.systems));
+  json_object_set_new(d, "pes_used", json_integer(s->result.pes_used));
+  json_object_set_new(d, "sram_peak_bytes", json_integer(s->result.sram_peak_bytes));
+  json_object_set_new(d, "microbatch", json_integer(s->plan.microbatch));
+  json_object_set_new(d, "microbatches", json_integer(s->plan.microbatches));
+  json_object_set_new(d, "replicas", json_integer(s->plan.tiles.replicas));
+  json_object_set_new(d, "activations", json_string(plan_policy_name(s->plan.policy)));
+  json_object_set_new(d, "counts", counts_json(&s->result.counts));
+  json_object_set_new(d, "cycles_by_resource", resources_json(s));
+  json_object_set_new(d, "cycles_by_family", families_json(s));
+  json_object_set_new(d, "wall_s", output_real(s->wall_s));
+  output_json(d);
+}
+
+static void print_page(const run_spec *r, const step_sim *s) {
+  char a[64], b[64];
+  output_format("one step of %u sequences x %u tokens on %u x %s, modelled by %s\n", r->train.batch, r->train.seq,
+                s->plan.systems, r->machine.preset, flow_engine()->name);
+  output_format("  time          %s (%.4g cycles)\n", text_si(s->step_s, "s", a, sizeof a), s->result.cycles);
+  output_format("  throughput    %s, %.4g samples/s\n", text_si(s->tokens_per_s, "tokens/s", a, sizeof a),
+                s->samples_per_s);
+  output_format("  utilization   %.1f%% of the dense fp16 peak (%s); %.3g MAC per cycle and PE\n", 100 * s->utilization,
+                text_si(s->machine.peak_flops * s->plan.systems, "FLOP/s", b, sizeof b), s->mac_per_cycle_per_pe);
+  output_format("  energy        %s a step (power x time)\n", text_si(s->joules_per_step, "J", a, sizeof a));
+  output_format("  microbatch    %u x %u, %u replicas, activations %s; %u PEs, %s of SRAM in the fullest\n",
+                s->plan.microbatches, s->plan.microbatch, s->plan.tiles.replicas, plan_policy_name(s->plan.policy),
+                s->result.pes_used, text_bytes(s->result.sram_peak_bytes, a, sizeof a));
+  output_format("  bottleneck    %s\n", s->bottleneck);
+  output_format("  throughput per +10%% of");
+  for (u32 i = 0; i < STEP_SENSITIVITIES; i++)
+    output_format("%s %s %+.1f%%", i ? "," : "", s->sensitivity[i].name, 100 * s->sensitivity[i].throughput);
+  output_format("\n  error band    %s\n", s->error_band);
+  if (r->train.tokens)
+    output_format("  whole training of %s: %s, %s\n", text_si((double)r->train.tokens, "tokens", a, sizeof a),
+                  text_duration(s->time_to_train_s, b, sizeof b), text_si(s->energy_to_train_j, "J", a, sizeof a));
+  output_format("  simulated in  %s on this host\n", text_si(s->wall_s, "s", a, sizeof a));
+}
+
+static bool run(const command_call *c, status *st) {
+  run_spec *r = arena_array(c->memory, run_spec, 1);
+  step_sim *s = arena_array(c->memory, step_sim, 1);
+  bool ok = command_run_spec(c, command_argument(c, 0), r, st) && run_data_vocab(r, c->memory, st) &&
+            step_sim_run(r, true, c->memory, s, st) && validation_band(r, c->memory, s, st);
+  if (!ok) return false;
+  const char *trace = command_value(c, "trace");
+  if (trace && !step_sim_trace(s, trace, st)) return false;
+  if (command_flag(c, "json"))
+    print_json(r, s);
+  else
+    print_page(r, s);
+  if (trace && !command_flag(c, "json")) output_format("  trace         %s (open in ui.perfetto.dev)\n", trace);
+  return true;
+}
+
+static const command_option options[] = {
+    {"trace", "FILE.pftrace", "write the step as a trace that Perfetto opens", NULL},
+};
+
+const command cmd_simulate = {
+    .name = "simulate",
+    .arguments = "[run.yaml]",
+    .sentence = "one training step on the modelled machine",
+    .examples = {{"weft simulate --model gpt3-6.7b --machine cs2 --set train.batch=256 --set train.seq=2048",
+                  "throughput, bottleneck, sensitivities"},
+                 {"weft simulate --model gpt3-13b --set train.batch=512 --set train.seq=2048 --set train.tokens=257G",
+                  "and the time and energy of a whole training"}},
+    .options = options,
+    .option_count = COUNT_OF(options),
+    .groups = COMMAND_RUN | COMMAND_JSON,
+    .arguments_max = 1,
+    .run = run,
+};

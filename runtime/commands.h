@@ -1,0 +1,14 @@
+// The commands, one cmd_NAME.c each.
+#pragma once
+
+#include "runtime/command.h"
+
+extern const command cmd_config;
+extern const command cmd_generate;
+extern const command cmd_machine;
+extern const command cmd_runs;
+extern const command cmd_train;
+extern const command cmd_verify;
+extern const command cmd_map;
+extern const command cmd_simulate;
+extern const command cmd_validate;

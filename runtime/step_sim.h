@@ -1,0 +1,34 @@
+// One modelled training step: graph -> plan -> program -> engine, with the figures that people ask for.
+#pragma once
+
+#include "runtime/run_spec.h"
+#include "sim/flow/flow.h"
+
+typedef struct step_sensitivity {
+  const char *name;  // "clock", "rate", "axpy_issue_cycles", "edge_io", "memoryx", "hop"
+  double throughput; // relative change of throughput per +10% of it
+} step_sensitivity;
+enum { STEP_SENSITIVITIES = 6 };
+
+// Chain of types for one run. Constant once built; lives in one arena.
+typedef struct step_sim {
+  graph graph;
+  machine machine;
+  plan plan;
+  program program;
+  engine_result result;
+  // Modelled figures, over all systems. utilization: 6 x parameters x tokens per second against the
+  // dense fp16 peak; mac_per_cycle_per_pe: executed, of the usable PEs; joules: power x time.
+  double step_s, tokens_per_s, samples_per_s, utilization, mac_per_cycle_per_pe, joules_per_step;
+  double time_to_train_s, energy_to_train_j; // 0 unless train.tokens is stated
+  char bottleneck[320];
+  char error_band[200];
+  step_sensitivity sensitivity[STEP_SENSITIVITIES];
+  bool has_sensitivity;
+  double wall_s; // host time that the simulation took
+} step_sim;
+
+// The vocabulary must be stated in r->model (the caller takes it from the data where it was 0).
+bool step_sim_run(const run_spec *r, bool with_sensitivity, arena *a, step_sim *ret_sim, status *st);
+// The trace of the modelled step, one slice per phase, as a .pftrace.
+bool step_sim_trace(const step_sim *s, const char *path, status *st);
