@@ -141,7 +141,8 @@ static bool models(const command_call *c, status *st) {
   json_t *rows = json_array();
   const char *const *names;
   const u32 count = presets_list("models", c->memory, &names);
-  if (!as_json) output_format("%-20s %6s %6s %6s %7s %11s\n", "model", "layers", "width", "heads", "vocab", "parameters");
+  if (!as_json)
+    output_format("%-20s %6s %6s %6s %7s %11s\n", "model", "layers", "width", "heads", "vocab", "parameters");
   for (u32 i = 0; i < count; i++) {
     model_row row;
     if (!model_read(names[i], &row, st)) {
@@ -154,10 +155,10 @@ static bool models(const command_call *c, status *st) {
       output_format("%-20s %6u %6u %6u %7u %11s\n", names[i], m->layers, m->width, m->heads, m->vocab,
                     text_si((double)row.counts.params, "", size, sizeof size));
     }
-    json_array_append_new(rows, json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "name", names[i], "layers",
-                                          (json_int_t)m->layers, "width", (json_int_t)m->width, "heads",
-                                          (json_int_t)m->heads, "vocab", (json_int_t)m->vocab, "params",
-                                          (json_int_t)row.counts.params));
+    json_array_append_new(rows,
+                          json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "name", names[i], "layers", (json_int_t)m->layers,
+                                    "width", (json_int_t)m->width, "heads", (json_int_t)m->heads, "vocab",
+                                    (json_int_t)m->vocab, "params", (json_int_t)row.counts.params));
   }
   if (!as_json) {
     json_decref(rows);

@@ -44,8 +44,10 @@ static bool read_text(const model_in_use *m, const char *prompt, token_list *lis
   for (const char *p = prompt; *p; p++) {
     const u32 id = m->vocab.id_of[(u8)*p];
     if (id == UINT32_MAX) {
-      return status_fail(st, CODE_DATA, "--prompt: byte %d, 0x%02x%s%.1s%s, never occurs in the text that the model was "
-                         "trained on", (int)(p - prompt), (u8)*p, (u8)*p > 32 && (u8)*p < 127 ? " '" : "",
+      return status_fail(st, CODE_DATA,
+                         "--prompt: byte %d, 0x%02x%s%.1s%s, never occurs in the text that the model was "
+                         "trained on",
+                         (int)(p - prompt), (u8)*p, (u8)*p > 32 && (u8)*p < 127 ? " '" : "",
                          (u8)*p > 32 && (u8)*p < 127 ? p : "", (u8)*p > 32 && (u8)*p < 127 ? "'" : "");
     }
     list->ids[list->count++] = id;
@@ -58,7 +60,8 @@ static bool read_ids(const model_in_use *m, const char *prompt, token_list *list
     char *end;
     const unsigned long long id = strtoull(p, &end, 10);
     if (*p < '0' || *p > '9' || id >= m->spec.model.vocab) {
-      return status_fail(st, CODE_DATA, "--prompt: the model was trained on token numbers below %u, and \"%.40s\" is none",
+      return status_fail(st, CODE_DATA,
+                         "--prompt: the model was trained on token numbers below %u, and \"%.40s\" is none",
                          m->spec.model.vocab, p);
     }
     list->ids[list->count++] = (u32)id;
@@ -144,8 +147,8 @@ static bool run(const command_call *c, status *st) {
   generate_options o;
   u32 threads;
   token_list list;
-  if (!command_threads(c, &threads, st) || !read_options(c, &o, st) ||
-      !open_model(folder, m, threads, c->memory, st) || !read_prompt(m, prompt, &list, c->memory, st))
+  if (!command_threads(c, &threads, st) || !read_options(c, &o, st) || !open_model(folder, m, threads, c->memory, st) ||
+      !read_prompt(m, prompt, &list, c->memory, st))
     return false;
   const bool as_json = command_flag(c, "json");
   speaker s = {.vocab = &m->vocab, .live = !as_json, .careful = !as_json && output_terminal(), .ids = json_array()};

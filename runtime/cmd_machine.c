@@ -39,12 +39,13 @@ static bool list(const command_call *c, status *st) {
     snprintf(grid, sizeof grid, "%u x %u", k->spec.usable_width, k->spec.usable_height);
     if (!as_json) {
       output_format("%-10s %11s %9s %9s %11s\n", names[i], grid, text_si(k->spec.clock_hz, "Hz", clock, sizeof clock),
-                    text_bytes(k->spec.sram_bytes, sram, sizeof sram), text_si(k->m.peak_flops, "FLOP/s", peak, sizeof peak));
+                    text_bytes(k->spec.sram_bytes, sram, sizeof sram),
+                    text_si(k->m.peak_flops, "FLOP/s", peak, sizeof peak));
     }
     json_array_append_new(rows, json_pack("{s:s,s:I,s:I,s:f,s:I,s:f}", "name", names[i], "usable_width",
                                           (json_int_t)k->spec.usable_width, "usable_height",
-                                          (json_int_t)k->spec.usable_height, "clock_hz", k->spec.clock_hz,
-                                          "sram_bytes", (json_int_t)k->spec.sram_bytes, "peak_flops", k->m.peak_flops));
+                                          (json_int_t)k->spec.usable_height, "clock_hz", k->spec.clock_hz, "sram_bytes",
+                                          (json_int_t)k->spec.sram_bytes, "peak_flops", k->m.peak_flops));
   }
   if (!as_json) {
     json_decref(rows);
@@ -89,8 +90,9 @@ static void show_page(const char *name, const known_machine *k) {
     text_free(&value);
   }
   char peak[32];
-  output_format("follows from it: %u usable PEs, %.4g wavelets per cycle through the edge each way, %s dense fp16 peak\n",
-                k->m.pes_usable, k->m.io_wavelets_per_cycle, text_si(k->m.peak_flops, "FLOP/s", peak, sizeof peak));
+  output_format(
+      "follows from it: %u usable PEs, %.4g wavelets per cycle through the edge each way, %s dense fp16 peak\n",
+      k->m.pes_usable, k->m.io_wavelets_per_cycle, text_si(k->m.peak_flops, "FLOP/s", peak, sizeof peak));
 }
 
 static bool show(const command_call *c, status *st) {
@@ -98,8 +100,10 @@ static bool show(const command_call *c, status *st) {
   if (!name) return status_fail(st, CODE_USAGE, "weft machine show NAME: which machine? weft machine list shows them");
   known_machine *k = arena_array(c->memory, known_machine, 1);
   if (!read_machine(name, c->memory, k, st)) return false;
-  if (command_flag(c, "json")) show_json(name, k);
-  else show_page(name, k);
+  if (command_flag(c, "json"))
+    show_json(name, k);
+  else
+    show_page(name, k);
   return true;
 }
 

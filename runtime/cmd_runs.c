@@ -15,7 +15,9 @@ static const char *when_text(i64 ms, char *out, size_t room) {
   return out;
 }
 
-static json_t *words_or_null(const char *s) { return s ? output_words(s, strlen(s)) : json_null(); }
+static json_t *words_or_null(const char *s) {
+  return s ? output_words(s, strlen(s)) : json_null();
+}
 
 // ---- rows as JSON, by the tables of run_db.h
 
@@ -58,8 +60,10 @@ static json_t *row_json(const run_row *row) {
 // ---- list
 
 static const char *real_text(double value, char *out, size_t room) {
-  if (isnan(value)) snprintf(out, room, "-");
-  else snprintf(out, room, "%.4f", value);
+  if (isnan(value))
+    snprintf(out, room, "-");
+  else
+    snprintf(out, room, "%.4f", value);
   return out;
 }
 
@@ -147,8 +151,8 @@ static bool show_rest(const command_call *c, run_db *db, u64 id, json_t *documen
     if (!document) show_text(artifacts[i].kind, artifacts[i].path);
   }
   for (u32 i = 0; i < key_count; i++) {
-    json_array_append_new(metrics, json_pack("{s:s,s:s,s:I}", "key", keys[i].name, "unit", keys[i].unit ? keys[i].unit : "",
-                                             "count", (json_int_t)keys[i].count));
+    json_array_append_new(metrics, json_pack("{s:s,s:s,s:I}", "key", keys[i].name, "unit",
+                                             keys[i].unit ? keys[i].unit : "", "count", (json_int_t)keys[i].count));
     if (document) continue;
     char words[64];
     snprintf(words, sizeof words, "%llu values to step %llu", (unsigned long long)keys[i].count,
@@ -159,8 +163,8 @@ static bool show_rest(const command_call *c, run_db *db, u64 id, json_t *documen
   }
   for (u32 i = 0; i < param_count; i++) {
     const run_param *p = &params[i];
-    json_object_set_new(stated, p->key, json_pack("{s:o,s:o}", "value", words_or_null(p->value), "origin",
-                                                  words_or_null(p->origin)));
+    json_object_set_new(stated, p->key,
+                        json_pack("{s:o,s:o}", "value", words_or_null(p->value), "origin", words_or_null(p->origin)));
     const bool said = p->origin && strcmp(p->origin, "default") != 0 && !text_starts(p->origin, "presets/");
     char words[FIELD_TEXT_MAX + 128];
     snprintf(words, sizeof words, "%s  (%s)", p->value, p->origin ? p->origin : "");
@@ -223,9 +227,10 @@ static bool metrics(const command_call *c, run_db *db, u64 id, status *st) {
   }
   if (!found) {
     const char *near = key ? text_nearest(key, names, key_count) : NULL;
-    status_fail(st, CODE_USAGE, "run %llu has %s%s%s%s%s%s; it has %s", (unsigned long long)id, key ? "no metric \"" : "",
-                key ? key : "several metrics, name one", key ? "\"" : "", near ? ", did you mean \"" : "",
-                near ? near : "", near ? "\"?" : "", known.size ? text_get(&known) : "no values yet");
+    status_fail(st, CODE_USAGE, "run %llu has %s%s%s%s%s%s; it has %s", (unsigned long long)id,
+                key ? "no metric \"" : "", key ? key : "several metrics, name one", key ? "\"" : "",
+                near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "",
+                known.size ? text_get(&known) : "no values yet");
   }
   text_free(&known);
   const run_point *points;

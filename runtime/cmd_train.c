@@ -22,8 +22,10 @@ static const char *shell_word(const char *word, arena *a) {
   text quoted = {0};
   text_add(&quoted, "'");
   for (const char *p = word; *p; p++) {
-    if (*p == '\'') text_add(&quoted, "'\\''");
-    else text_add_bytes(&quoted, p, 1);
+    if (*p == '\'')
+      text_add(&quoted, "'\\''");
+    else
+      text_add_bytes(&quoted, p, 1);
   }
   text_add(&quoted, "'");
   const char *out = arena_text(a, text_get(&quoted));
@@ -53,8 +55,10 @@ static next_commands next_of(const train_run *t) {
 // ---- the end of a run, told
 
 static void print_loss(const train_run *t) {
-  if (t->steps_done == 0) output_text("no steps");
-  else output_format("loss %.4f -> %.4f in %llu steps", t->loss_first, t->loss_last, (unsigned long long)t->steps_done);
+  if (t->steps_done == 0)
+    output_text("no steps");
+  else
+    output_format("loss %.4f -> %.4f in %llu steps", t->loss_first, t->loss_last, (unsigned long long)t->steps_done);
   if (isfinite(t->val_loss)) output_format(", validation loss %.4f", t->val_loss);
   if (t->state == RUN_DIVERGED) output_text(", diverged");
   if (t->stop != CODE_OK) output_format(", stopped before step %u", t->spec->train.steps);
@@ -84,7 +88,9 @@ static void print_end(const train_run *t, const next_commands *next) {
   for (u32 i = 0; i < NEXT_COUNT; i++) output_format("  %s\n", next->lines[i]);
 }
 
-static json_t *path_or_null(const char *path) { return path ? output_words(path, strlen(path)) : json_null(); }
+static json_t *path_or_null(const char *path) {
+  return path ? output_words(path, strlen(path)) : json_null();
+}
 
 static void print_json(const train_run *t, const next_commands *next) {
   json_t *d = output_document("train"), *lines = json_array();
@@ -116,16 +122,19 @@ static void print_json(const train_run *t, const next_commands *next) {
 
 static bool tell(const command_call *c, const train_run *t, status *st) {
   const next_commands next = next_of(t);
-  if (command_flag(c, "json")) print_json(t, &next);
-  else print_end(t, &next);
+  if (command_flag(c, "json"))
+    print_json(t, &next);
+  else
+    print_end(t, &next);
   const unsigned long long step = t->steps_done, id = t->id;
   if (t->state == RUN_DIVERGED) {
-    return status_fail(st, CODE_CHECK, "run %llu diverged at step %llu: the loss is not finite; try a smaller train.lr", id,
-                       step);
+    return status_fail(st, CODE_CHECK, "run %llu diverged at step %llu: the loss is not finite; try a smaller train.lr",
+                       id, step);
   }
   if (t->state != RUN_KILLED) return true;
-  return status_fail(st, t->stop, "run %llu stopped after step %llu with a checkpoint; weft train --resume %llu goes on", id,
-                     step, id);
+  return status_fail(st, t->stop,
+                     "run %llu stopped after step %llu with a checkpoint; weft train --resume %llu goes on", id, step,
+                     id);
 }
 
 // ---- command
@@ -134,8 +143,8 @@ static bool open_run(const command_call *c, train_run *t, run_spec *r, status *s
   const char *word = command_value(c, "resume"), *path = command_argument(c, 0);
   if (!word) return command_run_spec(c, path, r, st) && train_open(t, r, c->memory, st);
   if (path) {
-    return status_fail(st, CODE_USAGE, "--resume %.60s: a resumed run keeps its configuration, so %.100s cannot be read", word,
-                       path);
+    return status_fail(st, CODE_USAGE,
+                       "--resume %.60s: a resumed run keeps its configuration, so %.100s cannot be read", word, path);
   }
   train_resume request = {.db_path = command_db(c), .word = word};
   return command_sets(c, &request.sets, &request.set_count, st) && command_threads(c, &request.threads, st) &&
@@ -162,8 +171,9 @@ const command cmd_train = {
     .examples = {{"weft train", "the built-in default: a minute on two cores"},
                  {"weft train --data shakespeare.txt --set data.vocab=chars --set train.steps=500",
                   "your text, by its characters, for 500 steps"}},
-    .details = "Without a run file every value has its default; weft config show lists them. The first Ctrl-C finishes\n"
-               "the step and writes a checkpoint, the second stops at once.",
+    .details =
+        "Without a run file every value has its default; weft config show lists them. The first Ctrl-C finishes\n"
+        "the step and writes a checkpoint, the second stops at once.",
     .options = options,
     .option_count = COUNT_OF(options),
     .groups = COMMAND_RUN | COMMAND_DB | COMMAND_OUT | COMMAND_JSON,

@@ -38,13 +38,14 @@ static void print_file(const char *path, const verify_result *v, bool verbose) {
       output_format("%-36s %12.3e %12.3e%s\n", row->name, row->max_abs, row->max_rel, row->pass ? "" : "  FAIL");
     }
   }
-  output_format("%s  %s: loss %.2e, gradients %.2e of the largest, weights %.2e; worst %s\n",
-                v->pass ? "pass" : "FAIL", path, v->loss_max_abs, v->grad_max_rel, v->weight_max_abs,
-                v->worst ? v->worst : "none");
+  output_format("%s  %s: loss %.2e, gradients %.2e of the largest, weights %.2e; worst %s\n", v->pass ? "pass" : "FAIL",
+                path, v->loss_max_abs, v->grad_max_rel, v->weight_max_abs, v->worst ? v->worst : "none");
 }
 
 // fmax forgets a NaN, and a NaN is the worst there is.
-static double worse(double a, double b) { return isnan(a) || isnan(b) ? NAN : fmax(a, b); }
+static double worse(double a, double b) {
+  return isnan(a) || isnan(b) ? NAN : fmax(a, b);
+}
 
 static bool run(const command_call *c, status *st) {
   if (c->argument_count == 0) {
@@ -52,7 +53,8 @@ static bool run(const command_call *c, status *st) {
   }
   run_spec host = {0};
   if (!command_threads(c, &host.threads, st)) return false;
-  const verify_options options = {.kernels = kernels_fast(), .limits = VERIFY_LIMITS_FP32, .threads = run_threads(&host)};
+  const verify_options options = {
+      .kernels = kernels_fast(), .limits = VERIFY_LIMITS_FP32, .threads = run_threads(&host)};
   const bool as_json = command_flag(c, "json"), verbose = command_flag(c, "verbose");
   json_t *files = json_array();
   verify_result all = {.pass = true};
@@ -62,8 +64,10 @@ static bool run(const command_call *c, status *st) {
     verify_result v;
     const bool ok = verify_run(c->arguments[i], &options, a, &v, st);
     if (ok) {
-      if (as_json) json_array_append_new(files, file_json(c->arguments[i], &v, verbose));
-      else print_file(c->arguments[i], &v, verbose);
+      if (as_json)
+        json_array_append_new(files, file_json(c->arguments[i], &v, verbose));
+      else
+        print_file(c->arguments[i], &v, verbose);
       all.loss_max_abs = worse(all.loss_max_abs, v.loss_max_abs);
       all.grad_max_rel = worse(all.grad_max_rel, v.grad_max_rel);
       all.weight_max_abs = worse(all.weight_max_abs, v.weight_max_abs);
@@ -97,10 +101,12 @@ const command cmd_verify = {
     .name = "verify",
     .arguments = "FILE.safetensors...",
     .sentence = "replays recorded models and compares every number",
-    .examples = {{"weft verify golden/completep_L8_N32.safetensors", "losses, gradients and weights after 1 and 3 steps"},
+    .examples = {{"weft verify golden/completep_L8_N32.safetensors",
+                  "losses, gradients and weights after 1 and 3 steps"},
                  {"weft verify --verbose model.safetensors", "the same, a line per tensor"}},
-    .details = "The configuration lies in the file's metadata or in FILE.json beside it. Limits: losses 5e-6, gradients\n"
-               "1e-5 of the tensor's largest, weights 1e-5. Exit code 1 when a tensor is beyond its limit.",
+    .details =
+        "The configuration lies in the file's metadata or in FILE.json beside it. Limits: losses 5e-6, gradients\n"
+        "1e-5 of the tensor's largest, weights 1e-5. Exit code 1 when a tensor is beyond its limit.",
     .options = options,
     .option_count = COUNT_OF(options),
     .groups = COMMAND_THREADS | COMMAND_JSON,

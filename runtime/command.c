@@ -30,7 +30,9 @@ static const command_option help_option = {"help", NULL, "show this", NULL};
 
 enum { OPTIONS_MAX = 48 };
 
-static const char *arguments_of(const command *c) { return c->arguments ? c->arguments : ""; }
+static const char *arguments_of(const command *c) {
+  return c->arguments ? c->arguments : "";
+}
 
 typedef struct option_list {
   const command_option *rows[OPTIONS_MAX];
@@ -48,8 +50,7 @@ static option_list options_of(const command *c) {
   return list;
 }
 
-static const command_option *option_find(const command *c, const option_list *list, const char *name,
-                                         status *st) {
+static const command_option *option_find(const command *c, const option_list *list, const char *name, status *st) {
   const char *names[OPTIONS_MAX];
   for (u32 i = 0; i < list->count; i++) {
     names[i] = list->rows[i]->name;
@@ -67,8 +68,7 @@ typedef struct line {
 } line;
 
 // words[at] is an option; takes it and its value.
-static bool parse_option(const command *c, const option_list *list, line *l, arena *a, command_given *ret,
-                         status *st) {
+static bool parse_option(const command *c, const option_list *list, line *l, arena *a, command_given *ret, status *st) {
   const char *word = l->words[l->at++] + 2;
   const char *equals = strchr(word, '=');
   const char *name = equals ? arena_format(a, "%.*s", (int)(equals - word), word) : word;
@@ -86,8 +86,7 @@ static bool parse_option(const command *c, const option_list *list, line *l, are
   return true;
 }
 
-bool command_parse(const command *c, u32 count, char *const *words, arena *a, command_call *ret_call,
-                   status *st) {
+bool command_parse(const command *c, u32 count, char *const *words, arena *a, command_call *ret_call, status *st) {
   command_given *given = arena_array(a, command_given, count + 1);
   const char **arguments = arena_array(a, const char *, count + 1);
   *ret_call = (command_call){.command = c, .memory = a, .arguments = arguments, .given = given};
@@ -106,8 +105,9 @@ bool command_parse(const command *c, u32 count, char *const *words, arena *a, co
       if (!parse_option(c, &list, &l, a, &given[ret_call->given_count], st)) return false;
       ret_call->given_count++;
     } else if (!options_end && word[0] == '-' && word[1]) {
-      return status_fail(st, CODE_USAGE, "options begin with two dashes, but \"%.60s\" has one; weft %s --help lists them",
-                         word, c->name);
+      return status_fail(st, CODE_USAGE,
+                         "options begin with two dashes, but \"%.60s\" has one; weft %s --help lists them", word,
+                         c->name);
     } else {
       arguments[ret_call->argument_count++] = word;
       l.at++;
@@ -125,7 +125,9 @@ static const command_given *given_last(const command_call *c, const char *name) 
   return NULL;
 }
 
-bool command_flag(const command_call *c, const char *name) { return given_last(c, name) != NULL; }
+bool command_flag(const command_call *c, const char *name) {
+  return given_last(c, name) != NULL;
+}
 
 const char *command_value(const command_call *c, const char *name) {
   const command_given *g = given_last(c, name);
@@ -142,8 +144,7 @@ bool command_arguments_max(const command_call *c, u32 max, status *st) {
                      c->arguments[max], c->command->name, arguments_of(c->command));
 }
 
-bool command_number(const command_call *c, const char *name, command_range range, double *ret_value,
-                    status *st) {
+bool command_number(const command_call *c, const char *name, command_range range, double *ret_value, status *st) {
   const char *word = command_value(c, name);
   if (!word) return true;
   char *end = NULL;

@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const command *const all[] = {
-    &cmd_train, &cmd_generate, &cmd_simulate, &cmd_map, &cmd_validate, &cmd_verify, &cmd_runs, &cmd_machine, &cmd_config,
+    &cmd_train,  &cmd_generate, &cmd_simulate, &cmd_map,    &cmd_validate,
+    &cmd_verify, &cmd_runs,     &cmd_machine,  &cmd_config,
 };
 
 const command *commands_find(const char *name, status *st) {
@@ -26,7 +27,8 @@ void commands_help(text *out) {
   for (u32 i = 0; i < COUNT_OF(all); i++) {
     text_format(out, "  %-10s %s\n", all[i]->name, all[i]->sentence);
   }
-  text_add(out, "\nweft COMMAND --help shows examples and options.\n"
-                "Exit codes: 0 done, 1 a check failed or the loss diverged, 2 usage, 65 bad data, 66 input missing,\n"
-                "70 a bug, 73 cannot create, 74 I/O, 75 stopped with a checkpoint, 78 configuration, 130 interrupted.\n");
+  text_add(out,
+           "\nweft COMMAND --help shows examples and options.\n"
+           "Exit codes: 0 done, 1 a check failed or the loss diverged, 2 usage, 65 bad data, 66 input missing,\n"
+           "70 a bug, 73 cannot create, 74 I/O, 75 stopped with a checkpoint, 78 configuration, 130 interrupted.\n");
 }

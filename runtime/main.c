@@ -18,7 +18,9 @@ static _Noreturn void end_with_bug(const char *file, int line, const char *what)
   _exit(CODE_BUG); // no cleaning up in a state that should not exist
 }
 
-static void on_bug(const char *file, int line, const char *what) { end_with_bug(file, line, what); }
+static void on_bug(const char *file, int line, const char *what) {
+  end_with_bug(file, line, what);
+}
 
 // A status line may stand where the cursor is: log lines take its place.
 static void say(log_level level, const char *words) {

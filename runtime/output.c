@@ -12,7 +12,9 @@ void output_bytes(const void *bytes, size_t n) {
   if (n) fwrite(bytes, 1, n, stdout);
 }
 
-void output_text(const char *s) { output_bytes(s, strlen(s)); }
+void output_text(const char *s) {
+  output_bytes(s, strlen(s));
+}
 
 void output_format(const char *format, ...) {
   va_list args;
@@ -21,9 +23,13 @@ void output_format(const char *format, ...) {
   va_end(args);
 }
 
-void output_flush(void) { fflush(stdout); }
+void output_flush(void) {
+  fflush(stdout);
+}
 
-bool output_terminal(void) { return isatty(STDOUT_FILENO) == 1; }
+bool output_terminal(void) {
+  return isatty(STDOUT_FILENO) == 1;
+}
 
 json_t *output_document(const char *name) {
   json_t *document = json_object();
@@ -34,7 +40,9 @@ json_t *output_document(const char *name) {
   return document;
 }
 
-json_t *output_real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+json_t *output_real(double value) {
+  return isfinite(value) ? json_real(value) : json_null();
+}
 
 // Bytes of the UTF-8 sequence at s, 0 where there is none.
 static size_t utf8_length(const u8 *s, size_t room) {
@@ -53,8 +61,10 @@ json_t *output_words(const char *bytes, size_t n) {
   text clean = {0};
   for (size_t i = 0; i < n;) {
     const size_t length = utf8_length((const u8 *)bytes + i, n - i);
-    if (length) text_add_bytes(&clean, bytes + i, length);
-    else text_add(&clean, "\xef\xbf\xbd");
+    if (length)
+      text_add_bytes(&clean, bytes + i, length);
+    else
+      text_add(&clean, "\xef\xbf\xbd");
     i += length ? length : 1;
   }
   json_t *words = json_stringn(text_get(&clean), clean.size);

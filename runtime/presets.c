@@ -32,7 +32,9 @@ const embed_file *presets_find(const char *kind, const char *name) {
   return embed_find(path);
 }
 
-bool presets_is_path(const char *word) { return strchr(word, '/') || text_ends(word, suffix); }
+bool presets_is_path(const char *word) {
+  return strchr(word, '/') || text_ends(word, suffix);
+}
 
 bool presets_unknown(const char *kind, const char *what, const char *name, status *st) {
   arena *a = arena_create("presets");

@@ -21,9 +21,13 @@ void progress_start(progress *p) {
   p->last_s = p->terminal ? 0 : p->start_s;
 }
 
-void progress_pause(progress *p) { p->pause_start_s = clock_seconds(); }
+void progress_pause(progress *p) {
+  p->pause_start_s = clock_seconds();
+}
 
-void progress_continue(progress *p) { p->paused_s += clock_seconds() - p->pause_start_s; }
+void progress_continue(progress *p) {
+  p->paused_s += clock_seconds() - p->pause_start_s;
+}
 
 double progress_rate(const progress *p, u64 step) {
   const double seconds = clock_seconds() - p->start_s - p->paused_s;
@@ -39,10 +43,9 @@ void progress_step(progress *p, u64 step, double loss) {
   text_si(rate, "tokens/s", host, sizeof host);
   text_si(p->model_tokens_per_s, "tokens/s", model, sizeof model);
   text_duration(rate > 0 ? p->tokens * (double)(p->steps - step) / rate : 0, left, sizeof left);
-  fprintf(stderr, "%sstep %llu/%llu  %sloss %.4f%s  host %s  modelled on %s %s  %s left%s",
-          p->terminal ? "\r" : "", (unsigned long long)step, (unsigned long long)p->steps,
-          p->color ? "\033[1m" : "", loss, p->color ? "\033[0m" : "", host, p->machine, model, left,
-          p->terminal ? "\033[K" : "\n");
+  fprintf(stderr, "%sstep %llu/%llu  %sloss %.4f%s  host %s  modelled on %s %s  %s left%s", p->terminal ? "\r" : "",
+          (unsigned long long)step, (unsigned long long)p->steps, p->color ? "\033[1m" : "", loss,
+          p->color ? "\033[0m" : "", host, p->machine, model, left, p->terminal ? "\033[K" : "\n");
   fflush(stderr);
   p->shown = true;
 }

@@ -6,10 +6,10 @@
 
 typedef struct progress {
   // stated by the caller
-  u64 first, steps;         // steps done before this session, and in all
-  double tokens;            // per step
+  u64 first, steps;          // steps done before this session, and in all
+  double tokens;             // per step
   double model_tokens_per_s; // of the modelled machine
-  const char *machine;      // its name
+  const char *machine;       // its name
   // kept by progress_*
   bool terminal, color, shown;
   double start_s, paused_s, pause_start_s, last_s;

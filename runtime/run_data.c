@@ -40,6 +40,10 @@ bool run_data_vocab(run_spec *r, arena *a, status *st) {
   return true;
 }
 
-const char *run_data_name(const run_spec *r) { return r->data.path[0] ? r->data.path : "the built-in text"; }
+const char *run_data_name(const run_spec *r) {
+  return r->data.path[0] ? r->data.path : "the built-in text";
+}
 
-u32 run_threads(const run_spec *r) { return r->threads ? r->threads : (u32)omp_get_max_threads(); }
+u32 run_threads(const run_spec *r) {
+  return r->threads ? r->threads : (u32)omp_get_max_threads();
+}

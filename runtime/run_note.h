@@ -9,9 +9,9 @@ char *run_note_make(const run_spec *r, const token_data *data, arena *a);
 
 typedef struct run_vocab {
   bool is_text;
-  u32 count;        // text: ids below this stand for a byte
+  u32 count; // text: ids below this stand for a byte
   u8 byte_of[256];
-  u32 id_of[256];   // UINT32_MAX: the byte has no token
+  u32 id_of[256]; // UINT32_MAX: the byte has no token
 } run_vocab;
 
 // Reads the note of a checkpoint into a bound spec (run_spec_init is done here). CODE_NO_INPUT where there

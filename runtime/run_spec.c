@@ -48,8 +48,7 @@ bool run_spec_presets(run_spec *r, status *st) {
   return machine_numbers(&r->config, r->machine.preset, st) && model_preset(&r->config, r->model.preset, st);
 }
 
-bool run_spec_load(run_spec *r, const char *path, const run_assignment *sets, u32 set_count, arena *a,
-                   status *st) {
+bool run_spec_load(run_spec *r, const char *path, const run_assignment *sets, u32 set_count, arena *a, status *st) {
   run_spec_init(r, a);
   if (path && !config_read_file(&r->config, path, "", LEVEL_FILE, st)) return false;
   for (u32 i = 0; i < set_count; i++) {

@@ -6,20 +6,23 @@
 #include "mapper/plan.h"
 #include "model/compute/train_options.h"
 
-#define TOP_FIELDS(F)                                                                              \
-  F(U64, seed, "seed", UNIT_NONE, "1", 0, 1.8e19, NULL, "of everything random in the run")         \
-  F(U32, systems, "systems", UNIT_NONE, "1", 1, 1024, NULL,                                        \
-    "wafers that share the batch, data parallel")
-typedef struct top_options { TOP_FIELDS(FIELD_MEMBER) } top_options;
+#define TOP_FIELDS(F)                                                                                                  \
+  F(U64, seed, "seed", UNIT_NONE, "1", 0, 1.8e19, NULL, "of everything random in the run")                             \
+  F(U32, systems, "systems", UNIT_NONE, "1", 1, 1024, NULL, "wafers that share the batch, data parallel")
+typedef struct top_options {
+  TOP_FIELDS(FIELD_MEMBER)
+} top_options;
 
-#define RECORD_FIELDS(F)                                                                           \
-  F(TEXT, db, "db", UNIT_NONE, "weft.db", 0, 0, NULL, "run database")                              \
-  F(TEXT, out, "out", UNIT_NONE, "", 0, 0, NULL,                                                   \
-    "folder for checkpoint, trace and report; empty: weft-runs/RUN beside the database")          \
-  F(TEXT, name, "name", UNIT_NONE, "", 0, 0, NULL, "a name for the run, for people")               \
-  F(BOOL, trace, "trace", UNIT_NONE, "true", 0, 0, NULL, "write a trace of the modelled step")     \
+#define RECORD_FIELDS(F)                                                                                               \
+  F(TEXT, db, "db", UNIT_NONE, "weft.db", 0, 0, NULL, "run database")                                                  \
+  F(TEXT, out, "out", UNIT_NONE, "", 0, 0, NULL,                                                                       \
+    "folder for checkpoint, trace and report; empty: weft-runs/RUN beside the database")                               \
+  F(TEXT, name, "name", UNIT_NONE, "", 0, 0, NULL, "a name for the run, for people")                                   \
+  F(BOOL, trace, "trace", UNIT_NONE, "true", 0, 0, NULL, "write a trace of the modelled step")                         \
   F(BOOL, report, "report", UNIT_NONE, "true", 0, 0, NULL, "write the HTML report")
-typedef struct record_options { RECORD_FIELDS(FIELD_MEMBER) } record_options;
+typedef struct record_options {
+  RECORD_FIELDS(FIELD_MEMBER)
+} record_options;
 
 typedef struct run_spec {
   top_options top;
@@ -43,8 +46,7 @@ typedef struct run_assignment {
 
 // Defaults < preset files named by machine / model < run file < --set < flags. path NULL: no file.
 // The machine's numbers always come from a preset (default cs3).
-bool run_spec_load(run_spec *r, const char *path, const run_assignment *sets, u32 set_count, arena *a,
-                   status *st);
+bool run_spec_load(run_spec *r, const char *path, const run_assignment *sets, u32 set_count, arena *a, status *st);
 // Its parts, for those who state a run in another way: binds the sections to their defaults, and reads
 // the presets that machine and model name by then.
 void run_spec_init(run_spec *r, arena *a);

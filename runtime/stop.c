@@ -6,7 +6,9 @@
 
 static volatile sig_atomic_t stop_signal;
 
-static void on_signal(int signal_number) { stop_signal = signal_number; }
+static void on_signal(int signal_number) {
+  stop_signal = signal_number;
+}
 
 void stop_install(void) {
   struct sigaction action = {.sa_handler = on_signal};

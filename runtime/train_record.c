@@ -11,7 +11,9 @@
 #define WEFT_VERSION "0.0.0"
 #endif
 
-static const char *machine_name(const run_spec *r) { return r->machine.preset[0] ? r->machine.preset : "machine"; }
+static const char *machine_name(const run_spec *r) {
+  return r->machine.preset[0] ? r->machine.preset : "machine";
+}
 
 run_facts train_facts(const train_run *t, arena *a) {
   const run_spec *r = t->spec;

@@ -65,7 +65,8 @@ static bool check_state(const run_row *row, status *st) {
     return status_fail(st, CODE_USAGE, "run %llu is finished, so there is nothing to resume", id);
   }
   if (row->state == RUN_DIVERGED) {
-    return status_fail(st, CODE_USAGE, "run %llu diverged and would again; start a new one with a smaller train.lr", id);
+    return status_fail(st, CODE_USAGE, "run %llu diverged and would again; start a new one with a smaller train.lr",
+                       id);
   }
   if (row->state == RUN_RUNNING) {
     return status_fail(st, CODE_USAGE, "run %llu is still running (process %lld on %s)", id, (long long)row->pid,
@@ -95,8 +96,10 @@ static bool check_same(run_spec *r, u64 id, const run_assignment *s, status *st)
   const bool set = config_set(&r->config, s->key, s->value, LEVEL_SET, s->where, NULL, st);
   if (set) field_format(f, section->spec, &after);
   if (set && strcmp(text_get(&before), text_get(&after)) != 0) {
-    status_fail(st, CODE_CONFIG, "%s: run %llu was started with %s=%s, and a resumed run keeps what it was told; "
-                "start a new run for %s", s->where, (unsigned long long)id, s->key, text_get(&before), text_get(&after));
+    status_fail(st, CODE_CONFIG,
+                "%s: run %llu was started with %s=%s, and a resumed run keeps what it was told; "
+                "start a new run for %s",
+                s->where, (unsigned long long)id, s->key, text_get(&before), text_get(&after));
   }
   text_free(&before);
   text_free(&after);
@@ -119,12 +122,15 @@ static bool read_config(const run_row *row, const train_resume *request, run_spe
 static bool check_identity(const train_run *t, const run_row *row, status *st) {
   const unsigned long long id = row->id;
   if (t->data.hash != row->facts.data_hash) {
-    return status_fail(st, CODE_DATA, "%s has changed since run %llu was started on it; put the old data back or start a "
-                       "new run", run_data_name(t->spec), id);
+    return status_fail(st, CODE_DATA,
+                       "%s has changed since run %llu was started on it; put the old data back or start a "
+                       "new run",
+                       run_data_name(t->spec), id);
   }
   if (graph_hash(&t->sim.graph) != row->facts.graph_hash) {
-    return status_fail(st, CODE_CONFIG, "this weft computes the model of run %llu in another way; resume it with weft %s",
-                       id, row->facts.weft_version ? row->facts.weft_version : "as it was");
+    return status_fail(st, CODE_CONFIG,
+                       "this weft computes the model of run %llu in another way; resume it with weft %s", id,
+                       row->facts.weft_version ? row->facts.weft_version : "as it was");
   }
   return true;
 }
@@ -151,9 +157,10 @@ static bool find_folder(train_run *t, const char *db_path, status *st) {
 static bool load_checkpoint(train_run *t, status *st) {
   t->saved = t->folder && checkpoint_exists(t->checkpoint);
   if (!t->saved) return true; // it had none yet: from the beginning
-  char *note = NULL;
-  if (!checkpoint_read_note(t->checkpoint, t->memory, &note, st)) return false;
-  if (strcmp(note, t->note) != 0) {
+  run_spec *of = arena_array(t->memory, run_spec, 1);
+  run_vocab vocab;
+  if (!run_note_read(t->checkpoint, t->memory, of, &vocab, st)) return false;
+  if (run_spec_hash(of) != run_spec_hash(t->spec)) {
     return status_fail(st, CODE_DATA, "%s: is a checkpoint of another run than %llu", t->checkpoint,
                        (unsigned long long)t->id);
   }
@@ -185,7 +192,8 @@ static bool make_stated_folder(train_run *t, bool *ret_made, status *st) {
   const char *out = t->spec->record.out;
   name_files(t, out);
   if (checkpoint_exists(t->checkpoint)) {
-    return status_fail(st, CODE_CANT_CREATE, "%s: holds the checkpoint of another run; choose another --out or remove it", out);
+    return status_fail(st, CODE_CANT_CREATE,
+                       "%s: holds the checkpoint of another run; choose another --out or remove it", out);
   }
   *ret_made = !file_exists(out);
   return file_make_dirs(out, st);
@@ -269,7 +277,9 @@ static bool evaluate(train_run *t, status *st) {
   return add(t, METRIC_VAL_LOSS, t->steps_done, t->val_loss, st);
 }
 
-static bool due(u32 every, u64 step, u64 steps) { return every && step % every == 0 && step < steps; }
+static bool due(u32 every, u64 step, u64 steps) {
+  return every && step % every == 0 && step < steps;
+}
 
 // What follows a step: its metrics, and what is due after it.
 static bool after_step(train_run *t, const step_result *r, progress *p, status *st) {
@@ -319,8 +329,9 @@ static bool end_row(train_run *t, status *st) {
   if (t->state == RUN_DIVERGED) {
     why = arena_format(t->memory, "the loss is not finite after step %llu", (unsigned long long)t->steps_done);
   } else if (t->stop != CODE_OK) {
-    why = arena_format(t->memory, "%s after step %llu, with a checkpoint",
-                       t->stop == CODE_INTERRUPTED ? "interrupted" : "asked to stop", (unsigned long long)t->steps_done);
+    why =
+        arena_format(t->memory, "%s after step %llu, with a checkpoint",
+                     t->stop == CODE_INTERRUPTED ? "interrupted" : "asked to stop", (unsigned long long)t->steps_done);
     t->state = RUN_KILLED;
   } else {
     t->state = RUN_FINISHED;

@@ -22,8 +22,8 @@ typedef struct train_run {
   step_sim sim;
   trainer *trainer;
   run_db *db;
-  u64 id;            // of the row; 0 before train_record
-  u64 resumed_step;  // steps that the checkpoint held
+  u64 id;           // of the row; 0 before train_record
+  u64 resumed_step; // steps that the checkpoint held
   bool resumed;
   const char *folder, *checkpoint; // of the run
   const char *trace, *report;      // NULL where none is wanted

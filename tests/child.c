@@ -33,7 +33,9 @@ static void become(const char *folder, const char *const *words, int out, int er
   _exit(99);
 }
 
-static int code_of(int state) { return WIFSIGNALED(state) ? 128 + WTERMSIG(state) : WEXITSTATUS(state); }
+static int code_of(int state) {
+  return WIFSIGNALED(state) ? 128 + WTERMSIG(state) : WEXITSTATUS(state);
+}
 
 static child run_words(const char *folder, const char *const *words) {
   FILE *out = tmpfile(), *err = tmpfile();

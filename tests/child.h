@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 typedef struct child {
-  int code;   // exit code, or 128 + the signal that ended it
+  int code;        // exit code, or 128 + the signal that ended it
   char *out, *err; // all of stdout and stderr
 } child;
 
@@ -18,7 +18,7 @@ void child_free(child *c);
 
 // In the background, saying nothing.
 pid_t child_start(const char *folder, const char *const *arguments);
-int child_wait(pid_t pid); // as child.code
+int child_wait(pid_t pid);   // as child.code
 bool child_alive(pid_t pid); // has not ended yet
 
 #define CHILD_ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})

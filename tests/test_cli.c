@@ -11,10 +11,9 @@
 
 #include "base/text.h"
 
-#define TINY                                                                                        \
-  "--machine", "mesh16", "--threads", "1", "--set", "model.layers=1", "--set", "model.width=16",    \
-      "--set", "model.heads=2", "--set", "train.seq=16", "--set", "train.batch=2", "--set",         \
-      "train.eval_sequences=2"
+#define TINY                                                                                                           \
+  "--machine", "mesh16", "--threads", "1", "--set", "model.layers=1", "--set", "model.width=16", "--set",              \
+      "model.heads=2", "--set", "train.seq=16", "--set", "train.batch=2", "--set", "train.eval_sequences=2"
 
 // ---- a folder per test
 
@@ -92,7 +91,8 @@ static void configuration_errors(void **state) {
   static const char beyond[] = "train:\n  lr: -1\n";
   put("beyond.yaml", beyond, strlen(beyond));
   refused(CHILD_ARGS("train", "beyond.yaml"), 78, "beyond.yaml:2:");
-  refused(CHILD_ARGS("train", "--set", "train.lrr=1"), 78, "--set: unknown key \"train.lrr\", did you mean \"train.lr\"?");
+  refused(CHILD_ARGS("train", "--set", "train.lrr=1"), 78,
+          "--set: unknown key \"train.lrr\", did you mean \"train.lr\"?");
   refused(CHILD_ARGS("train", "--machine", "cs4"), 78, "did you mean \"cs");
   refused(CHILD_ARGS("train", "--model", "gpt2-smal"), 78, "did you mean \"gpt2-small\"?");
   refused(CHILD_ARGS("train", "--set", "model.width=130"), 78, "heads");
@@ -223,8 +223,9 @@ static void stronger_statements_win(void **state) {
   (void)state;
   static const char stated[] = "seed: 2\nmodel: gpt2-small\ntrain: {lr: 0.5}\n";
   put("run.yaml", stated, strlen(stated));
-  json_t *d = document(CHILD_ARGS("config", "show", "run.yaml", "--seed", "4", "--set", "seed=3", "--set",
-                                  "model.heads=8", "--json"), "weft.config/1");
+  json_t *d = document(
+      CHILD_ARGS("config", "show", "run.yaml", "--seed", "4", "--set", "seed=3", "--set", "model.heads=8", "--json"),
+      "weft.config/1");
   json_t *values = json_object_get(d, "values");
   static const char *const expected[][3] = {{"seed", "4", "--seed"},
                                             {"model.heads", "8", "--set"},
@@ -329,10 +330,12 @@ static void text_is_generated(void **state) {
   for (u32 i = 0; i < 4000; i++) data[i] = "the cat sat.\n"[i % 13];
   put("cats.txt", data, 4000);
   json_t *d = document(CHILD_ARGS("train", TINY, "--data", "cats.txt", "--set", "data.vocab=chars", "--set",
-                                  "train.steps=150", "--out", "cats", "--json"), "weft.train/1");
+                                  "train.steps=150", "--out", "cats", "--json"),
+                       "weft.train/1");
   json_decref(d);
   d = document(CHILD_ARGS("generate", "--from", "cats/checkpoint", "--prompt", "the cat", "--tokens", "30",
-                          "--temperature", "0", "--json"), "weft.generate/1");
+                          "--temperature", "0", "--json"),
+               "weft.generate/1");
   assert_int_equal(json_integer_value(json_object_get(d, "tokens")), 30);
   assert_int_equal(strlen(json_string_value(json_object_get(d, "text"))), 30);
   json_decref(d);
@@ -378,10 +381,18 @@ static void divergence_is_said(void **state) {
 int main(void) {
 #define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, make_folder, drop_folder)
   const struct CMUnitTest tests[] = {
-      IN_FOLDER(usage_errors),          IN_FOLDER(configuration_errors),    IN_FOLDER(missing_files),
-      IN_FOLDER(bad_data),              IN_FOLDER(outputs_that_fail),       IN_FOLDER(help_begins_with_examples),
-      IN_FOLDER(documents_parse),       IN_FOLDER(what_is_shown_reads_back), IN_FOLDER(stronger_statements_win),
-      IN_FOLDER(verify_passes_and_fails), IN_FOLDER(run_is_recorded),       IN_FOLDER(text_is_generated),
+      IN_FOLDER(usage_errors),
+      IN_FOLDER(configuration_errors),
+      IN_FOLDER(missing_files),
+      IN_FOLDER(bad_data),
+      IN_FOLDER(outputs_that_fail),
+      IN_FOLDER(help_begins_with_examples),
+      IN_FOLDER(documents_parse),
+      IN_FOLDER(what_is_shown_reads_back),
+      IN_FOLDER(stronger_statements_win),
+      IN_FOLDER(verify_passes_and_fails),
+      IN_FOLDER(run_is_recorded),
+      IN_FOLDER(text_is_generated),
       IN_FOLDER(divergence_is_said),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,11 +12,11 @@
 
 // Long enough to be killed at a chosen step, short enough to wait for.
 #define STEPS "300"
-#define RUN                                                                                         \
-  "--machine", "mesh16", "--data", "data.txt", "--threads", "1", "--set", "model.layers=2",         \
-      "--set", "model.width=32", "--set", "model.heads=2", "--set", "train.seq=32", "--set",        \
-      "train.batch=2", "--set", "train.steps=" STEPS, "--set", "train.eval_every=30", "--set",      \
-      "train.eval_sequences=4", "--set", "train.checkpoint_every=20", "--set", "record.report=false"
+#define RUN                                                                                                            \
+  "--machine", "mesh16", "--data", "data.txt", "--threads", "1", "--set", "model.layers=2", "--set", "model.width=32", \
+      "--set", "model.heads=2", "--set", "train.seq=32", "--set", "train.batch=2", "--set", "train.steps=" STEPS,      \
+      "--set", "train.eval_every=30", "--set", "train.eval_sequences=4", "--set", "train.checkpoint_every=20",         \
+      "--set", "record.report=false"
 
 static char folder[256];
 
@@ -121,8 +121,10 @@ static const char last_step[] = "SELECT max(step) FROM metric";
 // Starts or resumes, sends the signal once the table has step `at` (0: once the row is there).
 static int stop_at(const char *const *arguments, i64 at, int signal_number) {
   pid_t pid = child_start(folder, arguments);
-  if (at) wait_until(pid, last_step, at);
-  else wait_until(pid, "SELECT count(*) FROM run", 1);
+  if (at)
+    wait_until(pid, last_step, at);
+  else
+    wait_until(pid, "SELECT count(*) FROM run", 1);
   kill(pid, signal_number);
   return child_wait(pid);
 }
@@ -234,8 +236,8 @@ static void two_at_once_are_refused(void **state) {
 static void second_interrupt_ends_at_once(void **state) {
   (void)state;
   // Steps of many seconds.
-  pid_t pid = child_start(folder, CHILD_ARGS("train", "--data", "data.txt", "--threads", "1", "--set", "model.layers=16",
-                                             "--set", "model.width=256", "--set", "train.batch=64"));
+  pid_t pid = child_start(folder, CHILD_ARGS("train", "--data", "data.txt", "--threads", "1", "--set",
+                                             "model.layers=16", "--set", "model.width=256", "--set", "train.batch=64"));
   wait_until(pid, "SELECT count(*) FROM run", 1);
   const double start = clock_seconds();
   kill(pid, SIGINT);
@@ -250,9 +252,13 @@ int main(void) {
 #define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, make_folder, drop_folder)
   const struct CMUnitTest tests[] = {
       IN_FOLDER(never_stopped), // first: the others are compared with it
-      IN_FOLDER(killed_before_a_checkpoint), IN_FOLDER(killed_before_its_folder), IN_FOLDER(killed_twice),
-      IN_FOLDER(stopped_by_signals),         IN_FOLDER(killed_while_saving),
-      IN_FOLDER(what_changed_is_refused),    IN_FOLDER(two_at_once_are_refused),
+      IN_FOLDER(killed_before_a_checkpoint),
+      IN_FOLDER(killed_before_its_folder),
+      IN_FOLDER(killed_twice),
+      IN_FOLDER(stopped_by_signals),
+      IN_FOLDER(killed_while_saving),
+      IN_FOLDER(what_changed_is_refused),
+      IN_FOLDER(two_at_once_are_refused),
       IN_FOLDER(second_interrupt_ends_at_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

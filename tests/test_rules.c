@@ -272,6 +272,7 @@ static void stated_multipliers_come_on_top(void **s) {
 static void gpt2_init_reaches_branch_outputs(void **s) {
   (void)s;
   model_spec m = scaled_model(PARAM_SP);
+  m.init_rule = INIT_GPT2;
   arena *a = arena_create("test");
   status st = {0};
   graph g;

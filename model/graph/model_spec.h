@@ -48,7 +48,7 @@ typedef enum { INIT_AUTO, INIT_TABLE1, INIT_GPT2 } init_rule_kind;
   F(ENUM, decay_rule, "decay_rule", UNIT_NONE, "auto", 0, 0, "auto|table1|released",               \
     "hidden weight decay: table1 multiplies by m_N; released does so only with depth rules on")   \
   F(ENUM, init_rule, "init_rule", UNIT_NONE, "auto", 0, 0, "auto|table1|gpt2",                     \
-    "gpt2 divides the init of W_o and W_2 by sqrt(2L); auto is gpt2 for sp, table1 otherwise")    \
+    "auto is table1; gpt2 divides the init of W_o and W_2 by sqrt(2L), as the released code does for sp") \
   F(F64, embed_mult, "embed_mult", UNIT_NONE, "1", 0, 1e6, NULL, "tunable multiplier of the embedding") \
   F(F64, logit_mult, "logit_mult", UNIT_NONE, "1", 0, 1e6, NULL,                                   \
     "tunable multiplier of the logits, on top of the parameterization's")                         \

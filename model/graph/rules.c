@@ -94,7 +94,7 @@ typedef struct policy {
 #define B1  {.b = 1}
 static const policy policies[] = {
   //              rows             auto: eps      decay           init         q.k                residual logit horizon
-  [PARAM_SP]   = {ROWS_SP,         RULE_V4,       DECAY_TABLE1,   INIT_GPT2,   SCALE_INV_SQRT_DH, ONE, ONE, ONE},
+  [PARAM_SP]   = {ROWS_SP,         RULE_V4,       DECAY_TABLE1,   INIT_TABLE1, SCALE_INV_SQRT_DH, ONE, ONE, ONE},
   [PARAM_MUP]  = {ROWS_MUP,        RULE_V4,       DECAY_TABLE1,   INIT_TABLE1, SCALE_INV_DH,      ONE, N_1, ONE},
   [PARAM_COMPLETEP] =
                  {ROWS_DEPTH,      RULE_V4,       DECAY_TABLE1,   INIT_TABLE1, SCALE_INV_DH,      L_A, N_1, ONE},
