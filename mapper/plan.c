@@ -28,6 +28,7 @@ typedef struct search {
   u32 share; // sequences per system and step
   plan best;
   bool found;
+  status *st;           // what the engine refused
   plan_memory tightest; // of the attempt that came nearest to fitting
   u32 tightest_policy;
 } search;
@@ -50,9 +51,16 @@ static void fill_memory(search *s, plan *p) {
 static bool fits(search *s, plan *p, u32 policy, u32 replicas, u32 microbatch) {
   p->policy = policy;
   p->microbatch = microbatch;
+  p->memory = (plan_memory){0};
   if (!tiles_choose(s->r->graph, s->area, replicas, microbatch, &p->tiles)) return false;
   fill_memory(s, p);
-  if (p->memory.total_bytes <= p->memory.limit_bytes) return true;
+  return p->memory.total_bytes <= p->memory.limit_bytes;
+}
+
+// The same for what was asked for, not for how far one could go: remembers what came nearest.
+static bool attempt(search *s, plan *p, u32 policy, u32 replicas, u32 microbatch) {
+  if (fits(s, p, policy, replicas, microbatch)) return true;
+  if (!p->memory.total_bytes) return false; // no geometry
   if (!s->tightest.total_bytes || p->memory.total_bytes < s->tightest.total_bytes) {
     s->tightest = p->memory;
     s->tightest_policy = policy;
@@ -62,7 +70,7 @@ static bool fits(search *s, plan *p, u32 policy, u32 replicas, u32 microbatch) {
 
 // Largest multiple of `replicas` sequences that fits; memory grows with the slots of a group.
 static u32 capacity(search *s, plan *p, u32 policy, u32 replicas) {
-  if (!fits(s, p, policy, replicas, replicas)) return 0;
+  if (!attempt(s, p, policy, replicas, replicas)) return 0;
   u32 low = 1, high = 2;
   while (fits(s, p, policy, replicas, high * replicas)) {
     low = high;
@@ -81,13 +89,12 @@ static u32 capacity(search *s, plan *p, u32 policy, u32 replicas) {
 static void try_plan(search *s, plan candidate) {
   arena_mark mark = arena_save(s->memory);
   program lowered;
-  engine_result result;
-  status st = {0};
+  engine_result result = {0};
   lower_program(&candidate, s->r->graph, s->r->machine, &s->schedules[candidate.policy], s->memory, &lowered);
-  bool ok = s->r->engine->run(&lowered, s->r->machine, s->memory, &result, &st);
-  require(ok); // it was measured to fit
+  bool ok = s->r->engine->run(&lowered, s->r->machine, s->memory, &result, s->st);
   candidate.estimate_cycles = result.cycles;
   arena_rewind(s->memory, mark);
+  if (!ok) return; // it fits the memory, but not the machine's colors
   if (s->found && s->best.estimate_cycles <= candidate.estimate_cycles) return;
   u32 largest = s->best.largest_microbatch;
   char limit[sizeof s->best.limit];
@@ -108,7 +115,7 @@ static void try_counts(search *s, plan p, u32 replicas, u32 most) {
     if (size == last_size) continue;
     last_size = size;
     p.microbatches = tiles_ceil(s->share, size);
-    if (fits(s, &p, p.policy, replicas, size)) try_plan(s, p);
+    if (attempt(s, &p, p.policy, replicas, size)) try_plan(s, p);
   }
 }
 
@@ -155,10 +162,10 @@ static bool fail_to_fit(const search *s, status *st) {
   char stated[64] = "one sequence";
   if (o->microbatch) snprintf(stated, sizeof stated, "plan.microbatch = %u", o->microbatch);
   if (!m->total_bytes)
-    return status_fail(
-        st, CODE_CONFIG,
-        "plan: %s on plan.replicas = %u leaves a replica without a column or a sequence; lower plan.replicas", stated,
-        o->replicas);
+    return status_fail(st, CODE_CONFIG,
+                       "plan: plan.replicas = %u leaves a replica without a column or a sequence: there are %u columns "
+                       "and %u sequences at once at most; lower plan.replicas",
+                       o->replicas, s->area.width, o->microbatch ? o->microbatch : s->share);
   char larger[96] = "shorten train.seq, narrow the model or take a larger machine";
   if (o->microbatch && s->best.largest_microbatch)
     snprintf(larger, sizeof larger, "the largest that fits is %u", s->best.largest_microbatch);
@@ -171,8 +178,11 @@ static bool fail_to_fit(const search *s, status *st) {
 
 bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
   arena_mark mark = arena_save(a);
-  search s = {
-      .r = r, .memory = a, .area = tiles_area(r->machine, r->options), .share = tiles_ceil(r->batch, r->systems)};
+  search s = {.r = r,
+              .memory = a,
+              .st = st,
+              .area = tiles_area(r->machine, r->options),
+              .share = tiles_ceil(r->batch, r->systems)};
   for (u32 policy = POLICY_RESIDENT; policy <= POLICY_OFFLOAD; policy++)
     schedule_build(r->graph, policy, a, &s.schedules[policy]);
   s.code_bytes = measure_code(&s);
@@ -182,10 +192,12 @@ bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
     p.policy = policy;
     search_replicas(&s, p, policy);
   }
-  bool ok = s.found || fail_to_fit(&s, st);
-  if (ok) *ret_plan = s.best;
   arena_rewind(a, mark);
-  return ok && plan_check(ret_plan, r->graph, r->machine, st);
+  if (!status_ok(st)) return false;
+  if (!s.found) return fail_to_fit(&s, st);
+  if (!plan_check(&s.best, r->graph, r->machine, st)) return false;
+  *ret_plan = s.best;
+  return true;
 }
 
 u64 plan_hash(const plan *p) {

@@ -182,8 +182,9 @@ static bool check_batch(const checker *c) {
 // --- memory
 
 // One moment of a microbatch: a node runs, or a tensor leaves or comes (its memory is taken then).
+typedef enum moment_kind { RUN, LEAVE, COME } moment_kind;
 typedef struct moment {
-  enum { RUN, LEAVE, COME } what;
+  moment_kind what;
   u32 which; // node or tensor
 } moment;
 
@@ -221,7 +222,7 @@ static void want_operands(const graph *g, const graph_node *node, u32 layer, boo
   }
 }
 
-static void add(timeline *l, int what, u32 which) {
+static void add(timeline *l, moment_kind what, u32 which) {
   l->moments[l->count].what = what;
   l->moments[l->count++].which = which;
 }

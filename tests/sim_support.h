@@ -12,3 +12,31 @@ graph sim_graph(const char *model, u32 seq, arena *a);
 plan_options sim_options(const char *changes);
 // Expects |value - expected| <= relative * |expected|.
 void sim_near(double value, double expected, double relative);
+
+// A request for a plan. The table has machines and models of all kinds: sizes that divide nothing, one head,
+// narrower than the columns, more sequences than rows, several systems.
+typedef struct plan_case {
+  const char *machine, *machine_changes, *model;
+  u32 seq, batch, systems;
+  const char *options;
+} plan_case;
+extern const plan_case sim_cases[];
+extern const u32 sim_case_count;
+#define TINY "layers=2 width=32 heads=4 vocab=64 "
+#define ODD "layers=3 width=42 heads=7 vocab=101 mlp=2.5 "
+#define SMALL "layers=12 width=768 heads=12 vocab=50257 position=learned activation=gelu tied=true "
+#define XL "layers=24 width=2048 heads=16 vocab=50257 position=learned activation=gelu tied=true "
+
+// What a case becomes. Lives in an arena of its own.
+typedef struct built {
+  arena *memory;
+  machine machine;
+  graph graph;
+  plan_options options;
+  plan plan;
+} built;
+bool sim_try_build(const plan_case *c, built *b, status *st);
+built sim_build(const plan_case *c); // fails the test where there is no plan
+program sim_lower(built *b);
+// Runs a check on every case of the table.
+void sim_every_case(void (*check)(built *));

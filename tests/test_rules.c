@@ -160,9 +160,9 @@ static void sp_scales_nothing(void **s) {
   near_(r.residual_mult, 1, "residual");
   near_(r.logit_mult, 1, "logit");
   near_(r.attention_scale, 1.0 / 8, "1/sqrt(64)");
-  near_(r.branch_out_init_mult, 1.0 / 8, "1/sqrt(2 * 32)");
-  m.init_rule = INIT_TABLE1;
-  near_(rules_resolve(&m, ones).branch_out_init_mult, 1, "table1");
+  near_(r.branch_out_init_mult, 1, "Table 1 has no 1/sqrt(2L)");
+  m.init_rule = INIT_GPT2;
+  near_(rules_resolve(&m, ones).branch_out_init_mult, 1.0 / 8, "1/sqrt(2 * 32)");
 }
 
 static void mup_scales_width(void **s) {

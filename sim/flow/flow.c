@@ -357,7 +357,7 @@ static bool flow_run(const program *p, const machine *m, arena *a, engine_result
   r.host_cycles = host_tail(&f);
   r.by_resource[RESOURCE_HOST] += r.host_cycles;
   r.cycles = f.now + r.host_cycles;
-  if (!r.first_repeat_cycles) r.first_repeat_cycles = r.cycles;
+  if (r.first_repeat_cycles == 0) r.first_repeat_cycles = r.cycles;
   count_program(&f, &r.counts);
   sum_busy(&f, &r);
   sum_pes(p, &r);

@@ -4,7 +4,7 @@
 
 #include "base/config.h"
 
-// Key prefixes: fabric (the mesh), pe (one processing element), dsd (vector instructions), math
+// Key prefixes: fabric (the mesh), pe (one processing element), dsd (vector instructions), task, math
 // (functions of one value), phase, io (the edge), memoryx, swarmx.
 #define MACHINE_FIELDS(F)                                                                                              \
   F(TEXT, preset, "preset", UNIT_NONE, "cs3", 0, 0, NULL,                                                              \
@@ -48,6 +48,14 @@
     "before the first element of an fp32 multiply-add")                                                                \
   F(F64, axpy_issue_cycles, "dsd.axpy_issue_cycles", UNIT_CYCLES, "16", 0, 10000, NULL,                                \
     "per weight: from its arrival to the first element of its AXPY")                                                   \
+  F(F64, receive_cycles, "task.receive_cycles", UNIT_CYCLES, "28", 0, 10000, NULL,                                     \
+    "from a wavelet in the queue to the first instruction of its data task")                                           \
+  F(F64, start_cycles, "task.start_cycles", UNIT_CYCLES, "6", 0, 10000, NULL, "start of a local or control task")      \
+  F(F64, send_cycles, "task.send_cycles", UNIT_CYCLES, "7", 0, 10000, NULL, "a single word to the ramp")               \
+  F(F64, loop_cycles, "task.loop_cycles", UNIT_CYCLES, "7", 0, 10000, NULL, "once around a loop")                      \
+  F(U32, queue_words, "pe.queue_words", UNIT_NONE, "4", 1, 64, NULL, "depth of an input queue")                        \
+  F(U32, microthreads, "pe.microthreads", UNIT_NONE, "8", 1, 8, NULL, "vector instructions in flight, the task's own included") \
+  F(U32, queues, "pe.queues", UNIT_NONE, "8", 1, 8, NULL, "input queues, and as many output queues")                   \
   F(F64, exp_cycles, "math.exp_cycles", UNIT_CYCLES, "40", 0, 10000, NULL, "exponential of a value")                   \
   F(F64, tanh_cycles, "math.tanh_cycles", UNIT_CYCLES, "60", 0, 10000, NULL,                                           \
     "hyperbolic tangent or error function of a value")                                                                 \

@@ -14,6 +14,9 @@
   X(AXPY32, m->axpy_issue_cycles, 1 / m->fma32_rate, 1, 8, 4, 0, "y[i] += w * x[i] in fp32")                           \
   X(DOT16, m->fma16_setup_cycles, 1 / m->dot16_rate, 1, 4, 0, 0, "s += x[i] * y[i], fp16 operands, fp32 sum")          \
   X(FMA16, m->fma16_setup_cycles, 1 / m->fma16_rate, 1, 4, 2, 0, "y[i] += x[i] * z[i] in fp16")                        \
+  X(FMA32, m->fma32_setup_cycles, 1 / m->fma32_rate, 1, 12, 4, 0, "y[i] += x[i] * z[i] in fp32")                       \
+  X(ADD16, m->copy_setup_cycles, 1 / m->fma16_rate, 0, 4, 2, 0, "y[i] = x[i] + z[i] in fp16")                          \
+  X(ADD32, m->copy_setup_cycles, 1 / m->fma32_rate, 0, 8, 4, 0, "y[i] = x[i] + z[i] in fp32")                          \
   X(CHAIN32, m->copy_setup_cycles, OPCODE_SLOWER(1 / m->add32_rate, m->wavelet_cycles), 0, 4, 0, 2,                    \
     "send(receive() + y[i]) in fp32: one link of a reduction chain")                                                   \
   X(SEND16, m->copy_setup_cycles, OPCODE_SLOWER(1 / m->copy16_rate, m->wavelet_cycles / 2), 0, 2, 0, 1,                \
@@ -25,6 +28,7 @@
   X(RECV32, m->copy_setup_cycles, OPCODE_SLOWER(1 / m->copy32_rate, m->wavelet_cycles), 0, 0, 4, 0,                    \
     "x[i] = receive() in fp32")                                                                                        \
   X(COPY16, m->copy_setup_cycles, 1 / m->copy16_rate, 0, 2, 2, 0, "y[i] = x[i] in fp16")                               \
+  X(COPY32, m->copy_setup_cycles, 1 / m->copy32_rate, 0, 4, 4, 0, "y[i] = x[i] in fp32")                               \
   X(NARROW, m->copy_setup_cycles, 1 / m->copy32_rate, 0, 4, 2, 0, "y[i] = fp16(x[i]), x in fp32")                      \
   X(EXP, 0, m->exp_cycles, 0, 4, 4, 0, "y[i] = exp(x[i])")                                                             \
   X(TANH, 0, m->tanh_cycles, 0, 4, 4, 0, "y[i] = tanh(x[i]) or erf(x[i])")                                             \

@@ -1,0 +1,130 @@
+// The laws of time against numbers worked out by hand from the published rows.
+#include "tests/sim_support.h"
+
+static double dsd(const machine *m, opcode op, u64 issues, u64 elements) {
+  return timing_dsd(m, op, issues, elements);
+}
+
+// WSE-3 silicon: set-up cycles and elements per cycle (arXiv 2608.25124).
+static void instructions_cost_what_silicon_measured(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs3", NULL);
+  sim_near(dsd(&m, OPCODE_FMA16, 1, 4096), 16 + 4096 / 2.92, 1e-14);
+  sim_near(dsd(&m, OPCODE_FMA16, 1, 4096), 1418.7397260273972, 1e-12);
+  sim_near(dsd(&m, OPCODE_AXPY16, 1, 100), 16 + 100 / 2.92, 1e-14);
+  sim_near(dsd(&m, OPCODE_AXPY32, 1, 100), 16 + 200, 1e-14);
+  sim_near(dsd(&m, OPCODE_DOT16, 1, 292), 116, 1e-14);
+  sim_near(dsd(&m, OPCODE_COPY16, 1, 482), 115, 1e-14);
+  sim_near(dsd(&m, OPCODE_NARROW, 1, 244), 115, 1e-14);
+  // streams: not faster than a link, 1.125 cycles a wavelet of one fp32 or two fp16 values
+  sim_near(dsd(&m, OPCODE_CHAIN32, 1, 1000), 15 + 1125, 1e-14);
+  sim_near(dsd(&m, OPCODE_SEND32, 1, 1000), 15 + 1125, 1e-14);
+  sim_near(dsd(&m, OPCODE_RECV32, 1, 1000), 15 + 1125, 1e-14);
+  sim_near(dsd(&m, OPCODE_SEND16, 1, 1000), 15 + 562.5, 1e-14);
+  sim_near(dsd(&m, OPCODE_RECV16, 1, 1000), 15 + 562.5, 1e-14);
+  // functions of one value have no set-up
+  sim_near(dsd(&m, OPCODE_EXP, 1, 7), 280, 1e-14);
+  sim_near(dsd(&m, OPCODE_TANH, 1, 7), 420, 1e-14);
+  sim_near(dsd(&m, OPCODE_RSQRT, 1, 7), 280, 1e-14);
+  sim_near(dsd(&m, OPCODE_DIV, 1, 7), 350, 1e-14);
+}
+
+static void issues_and_elements_add_up(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs3", NULL);
+  sim_near(dsd(&m, OPCODE_FMA16, 1000, 2920), 16 * 1000 + 1000, 1e-14);
+  assert_true(dsd(&m, OPCODE_FMA16, 0, 0) == 0);
+}
+
+// The vendor's simulator (class [SIM]): 1,040 cycles for one DSD over 4096 fp16 multiply-adds.
+static void the_vendors_simulator_is_another_machine(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs2_sdk", NULL);
+  sim_near(dsd(&m, OPCODE_FMA16, 1, 4096), 7 + 1024, 1e-14);
+  sim_near(dsd(&m, OPCODE_FMA16, 1, 4096), 1040, 0.01);
+  sim_near(dsd(&m, OPCODE_AXPY32, 1, 100), 107, 1e-14); // fp32 at 1.0 per cycle
+}
+
+// WSE-2, arXiv 2404.15888 with T_R = 2.
+static void collectives_follow_the_published_forms(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs2", NULL);
+  // chain = B + (2 T_R + 2)(P - 1), here for P = 512, B = 1024
+  sim_near(timing_chain(&m, 512), 6 * 511, 1e-14);
+  sim_near(timing_chain(&m, 512) + dsd(&m, OPCODE_CHAIN32, 0, 1024), 6 * 511 + 1024, 1e-14);
+  assert_true(timing_chain(&m, 1) == 0);
+  assert_true(timing_chain(&m, 0) == 0);
+  sim_near(timing_chain(&m, 2), 6, 1e-14);
+  // broadcast = B + P + 2 T_R
+  sim_near(timing_path(&m, 512) + dsd(&m, OPCODE_SEND32, 0, 1024), 1024 + 512 + 4, 1e-14);
+  assert_true(timing_path(&m, 0) == 4);
+}
+
+// WSE-3: one word took 40 + 2 x hops cycles; a path is the part that grows with the distance, the rest
+// is what sending and receiving instructions cost.
+static void hops_cost_what_silicon_measured(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs3", NULL);
+  static const struct { u32 hops, cycles; } measured[] = {{1, 42}, {2, 44}, {4, 48}, {8, 56}, {16, 72}, {32, 104}};
+  for (u32 i = 1; i < COUNT_OF(measured); i++)
+    sim_near(timing_path(&m, measured[i].hops) - timing_path(&m, measured[0].hops),
+             measured[i].cycles - measured[0].cycles, 1e-14);
+  // T = 33 + 2 x hops + 20 x turns + 1.125 x wavelets: what a wavelet and a hop add
+  sim_near(dsd(&m, OPCODE_SEND32, 1, 2000) - dsd(&m, OPCODE_SEND32, 1, 1000), 1125, 1e-14);
+}
+
+static void the_edge_is_a_rate(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs2", NULL);
+  sim_near(timing_io(&m, 1200000000), 1200000000.0 * 32 / 1.2e12 * 1.1e9, 1e-12);
+  assert_true(timing_io(&m, 0) == 0);
+  sim_near(timing_cycles(&m, 10e-6), 11000, 1e-12);
+}
+
+static void more_takes_longer(void **state) {
+  (void)state;
+  static const char *const names[] = {"cs2", "cs2_sdk", "cs3", "mesh16"};
+  for (u32 k = 0; k < COUNT_OF(names); k++) {
+    const machine m = sim_machine(names[k], NULL);
+    for (u32 op = 0; op < OPCODE_COUNT; op++) {
+      assert_true(dsd(&m, op, 1, 2) > dsd(&m, op, 1, 1));
+      assert_true(dsd(&m, op, 2, 2) >= dsd(&m, op, 1, 2));
+      assert_true(dsd(&m, op, 1, 1000000000000ull) > dsd(&m, op, 1, 999999999999ull));
+    }
+    for (u32 n = 1; n < 1000; n++) {
+      assert_true(timing_path(&m, n + 1) > timing_path(&m, n));
+      assert_true(timing_chain(&m, n + 1) > timing_chain(&m, n));
+      assert_true(timing_io(&m, n + 1) > timing_io(&m, n));
+    }
+  }
+}
+
+// Per cycle an SRAM gives two 64-bit reads and takes one 64-bit write: no multiply-add may need more.
+// (Copies do: 4.82 fp16 values a cycle are measured on WSE-3, so its memory must be wider than that.)
+static void no_multiply_exceeds_the_memory(void **state) {
+  (void)state;
+  static const char *const names[] = {"cs2", "cs3", "mesh16"};
+  for (u32 k = 0; k < COUNT_OF(names); k++) {
+    const machine m = sim_machine(names[k], NULL);
+    for (u32 op = 0; op < OPCODE_COUNT; op++) {
+      double cycles = dsd(&m, op, 0, 1) * (1 + 1e-12);
+      if (!opcode_get(op)->macs) continue;
+      assert_true(opcode_get(op)->read_bytes <= 16 * cycles);
+      assert_true(opcode_get(op)->write_bytes <= 8 * cycles);
+    }
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(instructions_cost_what_silicon_measured),
+      cmocka_unit_test(issues_and_elements_add_up),
+      cmocka_unit_test(the_vendors_simulator_is_another_machine),
+      cmocka_unit_test(collectives_follow_the_published_forms),
+      cmocka_unit_test(hops_cost_what_silicon_measured),
+      cmocka_unit_test(the_edge_is_a_rate),
+      cmocka_unit_test(more_takes_longer),
+      cmocka_unit_test(no_multiply_exceeds_the_memory),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
