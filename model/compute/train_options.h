@@ -10,7 +10,7 @@ typedef enum { VOCAB_BYTES, VOCAB_CHARS } data_vocab_kind;
 typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_NANOGPT, FORMAT_LLMC } data_format_kind;
 
 #define TRAIN_FIELDS(F)                                                                            \
-  F(U32, steps, "steps", UNIT_NONE, "600", 0, 1000000000, NULL, "optimizer steps")                 \
+  F(U32, steps, "steps", UNIT_NONE, "900", 0, 1000000000, NULL, "optimizer steps")                 \
   F(U32, batch, "batch", UNIT_NONE, "8", 1, 16777216, NULL,                                        \
     "sequences per step, over all systems")                                                       \
   F(U32, seq, "seq", UNIT_NONE, "128", 1, 1048576, NULL, "tokens per sequence")                    \
