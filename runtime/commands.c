@@ -5,7 +5,7 @@
 
 static const command *const all[] = {
     &cmd_train,  &cmd_generate, &cmd_simulate, &cmd_map,    &cmd_validate,
-    &cmd_verify, &cmd_runs,     &cmd_machine,  &cmd_config,
+    &cmd_verify, &cmd_runs, &cmd_report, &cmd_trace,     &cmd_machine,  &cmd_config,
 };
 
 const command *commands_find(const char *name, status *st) {

@@ -12,3 +12,5 @@ extern const command cmd_verify;
 extern const command cmd_map;
 extern const command cmd_simulate;
 extern const command cmd_validate;
+extern const command cmd_report;
+extern const command cmd_trace;
