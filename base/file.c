@@ -12,11 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
-static int open_input(const char *path, status *st) {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+static int open_input(const char *path, int how, status *st) {
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | how);
   if (fd < 0) status_fail(st, CODE_NO_INPUT, "%s: cannot be read: %s", path, strerror(errno));
   return fd;
 }
+
+// What is read whole is configurations, notes and pages; a device without an end is none of them.
+enum { READ_MAX_BYTES = 256 << 20 };
 
 // Reads until the end rather than trusting a size, so that pipes work too.
 static bool read_all(int fd, const char *path, text *out, status *st) {
@@ -27,11 +30,14 @@ static bool read_all(int fd, const char *path, text *out, status *st) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return status_fail(st, CODE_IO, "%s: reading failed: %s", path, strerror(errno));
     text_add_bytes(out, part, (size_t)n);
+    if (out->size > READ_MAX_BYTES)
+      return status_fail(st, CODE_DATA, "%s: is larger than the %d MiB that are read at once", path,
+                         READ_MAX_BYTES >> 20);
   }
 }
 
 bool file_read(const char *path, arena *a, char **ret_data, size_t *ret_size, status *st) {
-  const int fd = open_input(path, st);
+  const int fd = open_input(path, 0, st);
   if (fd < 0) return false;
   text all = {0};
   bool ok = read_all(fd, path, &all, st);
@@ -47,7 +53,7 @@ bool file_read(const char *path, arena *a, char **ret_data, size_t *ret_size, st
 }
 
 bool file_map(const char *path, const void **ret_data, size_t *ret_size, status *st) {
-  const int fd = open_input(path, st);
+  const int fd = open_input(path, O_NONBLOCK, st); // a named pipe is refused, not waited for
   if (fd < 0) return false;
   struct stat info;
   bool ok = true;
@@ -125,8 +131,7 @@ bool file_commit(file_writer *w, status *st) {
   if (fclose(stream) != 0 || rename(w->partial, w->path) != 0) {
     const int why = errno;
     unlink(w->partial);
-    return status_fail(st, CODE_CANT_CREATE, "%s: cannot be put in place: %s", w->path,
-                       strerror(why));
+    return status_fail(st, CODE_CANT_CREATE, "%s: cannot be put in place: %s", w->path, strerror(why));
   }
   sync_folder(w->path);
   return true;
@@ -151,8 +156,7 @@ bool file_make_dirs(const char *path, status *st) {
     const int why = errno == EEXIST ? ENOTDIR : errno;
     struct stat info;
     if (stat(part, &info) == 0 && S_ISDIR(info.st_mode)) continue;
-    return status_fail(st, CODE_CANT_CREATE, "%s: the folder cannot be created: %s", part,
-                       strerror(why));
+    return status_fail(st, CODE_CANT_CREATE, "%s: the folder cannot be created: %s", part, strerror(why));
   }
   return true;
 }

@@ -9,7 +9,8 @@ typedef enum random_purpose {
   RANDOM_BATCH = 2,  // which window a training sequence starts at; stream = step
   RANDOM_EVAL = 3,   // held-out windows
   RANDOM_SAMPLE = 4, // text generation
-  RANDOM_TEST = 5
+  RANDOM_TEST = 5,
+  RANDOM_SWEEP = 6 // points of a sweep; stream = hash of the key
 } random_purpose;
 
 // One 128-bit block for (seed, purpose, stream, index).

@@ -1,10 +1,10 @@
 # Makes WEFT_EMBED_SOURCE, a C file with all embedded files, whenever one of them changes.
-# Embedded are presets/**/*.yaml, and corpus.txt: weft's own sources and docs, the default training text.
+# Embedded are presets/**/*.yaml and *.weft, and corpus.txt: weft's own sources and docs, the default training text.
 set(embed_dir ${CMAKE_BINARY_DIR}/embed)
 set(WEFT_EMBED_SOURCE ${embed_dir}/embed_table.c)
 
 file(GLOB_RECURSE preset_files CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}
-  ${CMAKE_SOURCE_DIR}/presets/*.yaml)
+  ${CMAKE_SOURCE_DIR}/presets/*.yaml ${CMAKE_SOURCE_DIR}/presets/*.weft)
 set(corpus_patterns ${CMAKE_SOURCE_DIR}/cmake/*.cmake)
 foreach(folder base model sim mapper traces runtime presets docs tests)
   foreach(pattern *.c *.h *.md *.yaml CMakeLists.txt *.cmake)

@@ -176,7 +176,17 @@ static bool fail_to_fit(const search *s, status *st) {
                      m->total_bytes - m->limit_bytes, m->limit_bytes, larger);
 }
 
+// A rectangle beyond the machine's would have to be cut down, and nothing rewrites what was stated.
+static bool check_stated(const plan_request *r, status *st) {
+  const machine_spec *m = &r->machine->spec;
+  if (r->options->width <= m->usable_width && r->options->height <= m->usable_height) return true;
+  return status_fail(st, CODE_CONFIG, "plan: %u x %u is larger than the machine's usable rectangle of %u x %u; state less, or 0 for all of it",
+                     r->options->width ? r->options->width : m->usable_width,
+                     r->options->height ? r->options->height : m->usable_height, m->usable_width, m->usable_height);
+}
+
 bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
+  if (!check_stated(r, st)) return false;
   arena_mark mark = arena_save(a);
   search s = {.r = r,
               .memory = a,

@@ -3,7 +3,7 @@
 
 tile_area tiles_area(const machine *m, const plan_options *o) {
   u32 w = m->spec.usable_width, h = m->spec.usable_height;
-  return (tile_area){o->width && o->width < w ? o->width : w, o->height && o->height < h ? o->height : h};
+  return (tile_area){o->width ? o->width : w, o->height ? o->height : h};
 }
 
 // Columns of one head when heads are aligned to columns, and the features of the fullest column.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/step_sim.h"
+#include "runtime/validation_fabric.h"
 
 // One way of looking at a row: the bare machine, or with a stated number changed.
 typedef struct validation_row {
@@ -23,5 +24,10 @@ bool validation_run(arena *a, const validation_row **ret_rows, u32 *ret_count, s
 bool validation_band(const run_spec *r, arena *a, step_sim *sim, status *st);
 // Rows of the reference list that cannot run yet, as "id: reason" lines.
 u32 validation_missing(const char *const **ret_lines);
-// docs/VALIDATION.md.
-void validation_markdown(const validation_row *rows, u32 count, text *out);
+// docs/VALIDATION.md: the rows of the fabric and those of training throughput.
+typedef struct validation {
+  const fabric_row *fabric;
+  const validation_row *rows;
+  u32 fabric_count, count;
+} validation;
+void validation_markdown(const validation *v, text *out);

@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static char *page(arena *a, const char *path) {
+__attribute__((noinline)) static char *page(arena *a, const char *path) {
   char full[1024];
   snprintf(full, sizeof full, "%s/%s", WEFT_SOURCE_DIR, path);
-  char *data;
-  size_t size;
+  char *data = NULL;
+  size_t size = 0;
   status st = {0};
   if (!file_read(full, a, &data, &size, &st)) fail_msg("%s", st.text);
   return data;
@@ -54,11 +54,28 @@ static void readme_commands(void **s) {
   arena_destroy(a);
 }
 
+// Every file that the README links to is there.
+static void readme_links(void **s) {
+  (void)s;
+  arena *a = arena_create("test");
+  u32 found = 0;
+  for (char *at = strstr(page(a, "README.md"), "]("); at; at = strstr(at + 2, "](")) {
+    char path[256], full[1024];
+    if (sscanf(at, "](%255[^)]", path) != 1 || strstr(path, "://")) continue;
+    snprintf(full, sizeof full, "%s/%s", WEFT_SOURCE_DIR, path);
+    if (!file_exists(full)) fail_msg("README.md links to %s, which is not there", path);
+    found++;
+  }
+  assert_true(found >= 5);
+  arena_destroy(a);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(config_page),
       cmocka_unit_test(machine_page),
       cmocka_unit_test(readme_commands),
+      cmocka_unit_test(readme_links),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

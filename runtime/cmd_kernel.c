@@ -1,0 +1,270 @@
+// weft kernel: one small program on the fabric, every wavelet and every value, against a plain reference.
+#include "runtime/commands.h"
+#include "runtime/kernel_program.h"
+#include "runtime/kernel_run.h"
+#include "runtime/output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- what is asked for
+
+static bool read_grid(const command_call *c, kernel_request *r, status *st) {
+  const char *word = command_value(c, "grid");
+  if (!word) return true;
+  char *end = NULL, *last = NULL;
+  unsigned long w = strtoul(word, &end, 10), h = *end == 'x' ? strtoul(end + 1, &last, 10) : 0;
+  if (!last || *last || w < 1 || h < 1 || w > 100000 || h > 100000)
+    return status_fail(st, CODE_USAGE, "--grid: \"%.40s\" is not of the form WxH, such as 8x8", word);
+  r->width = (u32)w;
+  r->height = (u32)h;
+  return true;
+}
+
+static bool read_count(const command_call *c, const char *name, u32 *count, status *st) {
+  double value = *count;
+  if (!command_number(c, name, (command_range){1, 1e6, true}, &value, st)) return false;
+  *count = (u32)value;
+  return true;
+}
+
+// An option that the kernel does not look at would be silently ignored.
+static bool check_options(const command_call *c, const kernel_facts *k, status *st) {
+  static const char *const sized[] = {"grid", "words", "tile", "repeat"};
+  for (u32 i = 0; i < COUNT_OF(sized); i++)
+    if (command_value(c, sized[i]) && !strstr(k->options, sized[i]))
+      return status_fail(st, CODE_USAGE, "kernel %s does not look at --%s; it looks at %s", k->name, sized[i],
+                         k->options);
+  static const char *const of_program[] = {"input", "dump"};
+  for (u32 i = 0; i < COUNT_OF(of_program); i++)
+    if (command_value(c, of_program[i])) return status_fail(st, CODE_USAGE, "--%s goes with --program", of_program[i]);
+  return true;
+}
+
+static bool read_request(const command_call *c, const run_spec *spec, kernel_request *r, status *st) {
+  const kernel_facts *k = kernel_find(command_argument(c, 0), st);
+  if (!k || !check_options(c, k, st)) return false;
+  *r = (kernel_request){.name = k->name,
+                        .pattern = command_value(c, "pattern"),
+                        .width = k->width,
+                        .height = k->height,
+                        .words = k->words,
+                        .tile = k->tile,
+                        .repeat = k->repeat,
+                        .random = command_flag(c, "seed"),
+                        .seed = spec->top.seed};
+  const char *type = command_value(c, "dtype");
+  if (type && !kernel_type_parse(type, &r->type))
+    return status_fail(st, CODE_USAGE, "--dtype: \"%.20s\" is none of f32, f16, bf16", type);
+  return read_grid(c, r, st) && read_count(c, "words", &r->words, st) && read_count(c, "tile", &r->tile, st) &&
+         read_count(c, "repeat", &r->repeat, st);
+}
+
+// ---- what is shown
+
+static json_t *fabric_json(const run_spec *spec, const fabric_result *f, double wall_s) {
+  const sim_counts *n = &f->counts;
+  json_t *d = output_document("kernel");
+  json_object_set_new(d, "machine", json_string(spec->machine.preset));
+  json_object_set_new(d, "cycles", json_integer((json_int_t)f->cycles));
+  json_object_set_new(d, "counts",
+                      json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "wavelets", (json_int_t)n->wavelets, "hops",
+                                (json_int_t)n->hops, "macs", (json_int_t)n->macs, "sram_read_bytes",
+                                (json_int_t)n->sram_read_bytes, "sram_write_bytes", (json_int_t)n->sram_write_bytes,
+                                "tasks", (json_int_t)n->tasks));
+  json_object_set_new(d, "wall_s", output_real(wall_s));
+  return d;
+}
+
+static void print_counts(const fabric_result *f, double wall_s) {
+  const sim_counts *n = &f->counts;
+  char a[32], b[32];
+  output_format("  cycles      %llu\n", (unsigned long long)f->cycles);
+  output_format("  counts      %llu wavelets, %llu hops, %llu MACs, %llu tasks; SRAM %s read, %s written\n",
+                (unsigned long long)n->wavelets, (unsigned long long)n->hops, (unsigned long long)n->macs,
+                (unsigned long long)n->tasks, text_bytes((double)n->sram_read_bytes, a, sizeof a),
+                text_bytes((double)n->sram_write_bytes, b, sizeof b));
+  output_format("  simulated   in %s on this host", text_si(wall_s, "s", a, sizeof a));
+  if (wall_s > 0 && n->hops) output_format(", %s", text_si((double)n->hops / wall_s, "hops/s", a, sizeof a));
+  output_text("\n");
+}
+
+static void print_outcome(const run_spec *spec, const kernel_request *r, const kernel_outcome *o) {
+  output_format("%s%s%s on %ux%u PEs of %s, %s", r->name, r->pattern ? " " : "", r->pattern ? r->pattern : "", r->width,
+                r->height, spec->machine.preset, kernel_type_name(r->type));
+  if (strstr(kernel_find(r->name, NULL)->options, "words")) output_format(", %u elements", r->words);
+  if (strstr(kernel_find(r->name, NULL)->options, "tile")) output_format(", tile %u", r->tile);
+  output_text("\n");
+  print_counts(&o->fabric, o->wall_s);
+  output_format("  rate        %.4g %s\n", o->rate, o->rate_unit);
+  if (o->equal)
+    output_format("  reference   equal in all %llu values\n", (unsigned long long)o->compared);
+  else
+    output_format("  reference   largest deviation %.3g of %llu values, %s %.3g; the first is %s\n", o->largest,
+                  (unsigned long long)o->compared,
+                  o->pass ? "within the rounding bound" : "MORE than rounding explains,", o->tolerance, o->where);
+}
+
+static void print_outcome_json(const run_spec *spec, const kernel_request *r, const kernel_outcome *o) {
+  json_t *d = fabric_json(spec, &o->fabric, o->wall_s);
+  json_object_set_new(d, "kernel", json_string(r->name));
+  if (r->pattern) json_object_set_new(d, "pattern", json_string(r->pattern));
+  json_object_set_new(d, "grid", json_pack("[I,I]", (json_int_t)r->width, (json_int_t)r->height));
+  json_object_set_new(d, "dtype", json_string(kernel_type_name(r->type)));
+  json_object_set_new(d, "words", json_integer(r->words));
+  json_object_set_new(d, "tile", json_integer(r->tile));
+  json_object_set_new(d, "rate", output_real(o->rate));
+  json_object_set_new(d, "rate_unit", json_string(o->rate_unit));
+  json_object_set_new(d, "equal", json_boolean(o->equal));
+  json_object_set_new(d, "largest_deviation", output_real(o->largest));
+  json_object_set_new(d, "tolerance", output_real(o->tolerance));
+  json_object_set_new(d, "pass", json_boolean(o->pass));
+  output_json(d);
+}
+
+// ---- kernels of the library
+
+static bool run_kernel(const command_call *c, const run_spec *spec, const machine *m, status *st) {
+  kernel_request r;
+  if (!read_request(c, spec, &r, st)) return false;
+  r.machine = m;
+  if (command_flag(c, "print")) {
+    kernel_case k;
+    text page = {0};
+    if (!kernel_build(&r, c->memory, &k, st)) return false;
+    dataflow_print(&k.program, &page);
+    output_text(text_get(&page));
+    text_free(&page);
+    return true;
+  }
+  kernel_outcome o;
+  if (!kernel_run(&r, m, NULL, &o, st)) return false;
+  if (command_flag(c, "json"))
+    print_outcome_json(spec, &r, &o);
+  else
+    print_outcome(spec, &r, &o);
+  return o.pass || status_fail(st, CODE_CHECK, "kernel %s: %s differs from the reference, by %.3g at most", r.name,
+                               o.where, o.largest);
+}
+
+// ---- programs of the user's own
+
+static void print_dump(const program_dump *d) {
+  for (u32 row = 0; row < d->rows; row++)
+    for (u32 column = 0; column < d->columns; column++) {
+      output_format("%s", d->name);
+      if (d->values) output_format(" %u,%u:", column, row);
+      for (u64 i = 0; i < d->count; i++)
+        if (d->values)
+          output_format(" %.9g", d->values[((u64)row * d->columns + column) * d->count + i]);
+        else
+          output_format(" 0x%08x", d->words[i]);
+      output_text("\n");
+    }
+}
+
+static json_t *dump_json(const program_dump *d) {
+  json_t *list = json_array();
+  for (u64 i = 0; i < d->count * d->rows * d->columns; i++)
+    json_array_append_new(list, d->values ? output_real(d->values[i]) : json_integer(d->words[i]));
+  json_t *o = json_object();
+  json_object_set_new(o, "grid", json_pack("[I,I]", (json_int_t)d->columns, (json_int_t)d->rows));
+  json_object_set_new(o, "values", list);
+  return o;
+}
+
+// The values of an option that may be repeated.
+static u32 collect(const command_call *c, const char *name, const char ***ret_values) {
+  u32 count = 0;
+  *ret_values = arena_array(c->memory, const char *, c->given_count + 1);
+  for (u32 i = 0; i < c->given_count; i++)
+    if (strcmp(c->given[i].option->name, name) == 0) (*ret_values)[count++] = c->given[i].value;
+  return count;
+}
+
+static bool run_program(const command_call *c, const run_spec *spec, const machine *m, status *st) {
+  const char **inputs, **dumps;
+  program_request r = {.path = command_value(c, "program")};
+  r.input_count = collect(c, "input", &inputs);
+  r.dump_count = collect(c, "dump", &dumps);
+  r.inputs = inputs;
+  r.dumps = dumps;
+  if (command_argument(c, 0)) return status_fail(st, CODE_USAGE, "a kernel's name or --program FILE, not both");
+  program_outcome o;
+  if (!kernel_program_run(&r, m, c->memory, &o, st)) return false;
+  if (!command_flag(c, "json")) {
+    output_format("%s, %ux%u PEs of %s\n", o.program.name, o.program.width, o.program.height, spec->machine.preset);
+    print_counts(&o.fabric, o.wall_s);
+    for (u32 i = 0; i < r.dump_count; i++) print_dump(&o.dumps[i]);
+    return true;
+  }
+  json_t *d = fabric_json(spec, &o.fabric, o.wall_s), *values = json_object();
+  json_object_set_new(d, "program", json_string(o.program.name));
+  for (u32 i = 0; i < r.dump_count; i++) json_object_set_new(values, o.dumps[i].name, dump_json(&o.dumps[i]));
+  json_object_set_new(d, "dumps", values);
+  output_json(d);
+  return true;
+}
+
+// ---- the command
+
+static void list_kernels(void) {
+  output_format("%-10s %-67s %-27s %s\n", "kernel", "does", "--pattern", "looks at");
+  for (u32 i = 0; i < kernel_count(); i++) {
+    const kernel_facts *k = kernel_get(i);
+    output_format("%-10s %-67s %-27s %s\n", k->name, k->sentence, k->patterns, k->options);
+  }
+}
+
+static bool run(const command_call *c, status *st) {
+  const char *name = command_argument(c, 0);
+  if (!name && !command_flag(c, "program")) {
+    list_kernels();
+    return true;
+  }
+  if (name && strcmp(name, "manual") == 0) {
+    text page = {0};
+    dataflow_manual(&page);
+    output_text(text_get(&page));
+    text_free(&page);
+    return true;
+  }
+  run_spec *spec = arena_array(c->memory, run_spec, 1);
+  machine *m = arena_array(c->memory, machine, 1);
+  if (!command_run_spec(c, NULL, spec, st) || !machine_build(&spec->machine, m, st)) return false;
+  return command_flag(c, "program") ? run_program(c, spec, m, st) : run_kernel(c, spec, m, st);
+}
+
+static const command_option options[] = {
+    {"grid", "WxH", "PEs along x and y", NULL},
+    {"tile", "N", "rows and columns of a tile", NULL},
+    {"words", "N", "elements of a message or vector", NULL},
+    {"dtype", "TYPE", "f32 (default), f16 or bf16", NULL},
+    {"pattern", "NAME", "the form of the kernel, where it has several", NULL},
+    {"repeat", "N", "how often the instruction or product runs", NULL},
+    {"seed", "N", "random data; otherwise small integers, which every order of sums adds exactly", "seed"},
+    {"machine", "NAME", "the machine: a preset or a YAML file", "machine"},
+    {"set", "KEY=VALUE", "state a key of the machine; may be repeated", NULL},
+    {"print", NULL, "print the program in text form instead of running it", NULL},
+    {"program", "FILE", "run a program in text form", NULL},
+    {"input", "SYMBOL=FILE", "numbers for a symbol or input port of the program; may be repeated", NULL},
+    {"dump", "SYMBOL", "print a symbol or output port afterwards; may be repeated", NULL},
+};
+
+const command cmd_kernel = {
+    .name = "kernel",
+    .arguments = "[NAME | manual]",
+    .sentence = "one small program on the fabric, value by value, against a reference",
+    .examples = {{"weft kernel summa --grid 8x8 --tile 16 --machine cs2",
+                  "a product of matrices: cycles, counts, result"},
+                 {"weft kernel --program chain.weft --input words=numbers.txt --dump total", "a program of one's own"}},
+    .details =
+        "Without a name: the kernels. manual: the instructions and the text form of programs (docs/PROGRAM.md).\n"
+        "Exit code 1 when a result differs from the reference by more than rounding explains.",
+    .options = options,
+    .option_count = COUNT_OF(options),
+    .groups = COMMAND_JSON,
+    .arguments_max = 1,
+    .run = run,
+};

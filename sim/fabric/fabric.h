@@ -1,0 +1,42 @@
+// The living definition of the machine: every wavelet and every value of a dataflow, cycle by cycle.
+#pragma once
+
+#include "sim/engine.h"
+#include "sim/isa/dataflow.h"
+
+// Invariants
+//  1. Nothing is allocated after fabric_open: its arena is sealed.
+//  2. A cycle is: PEs step, then routers decide on the state at that moment, then all moves are applied.
+//     No step of one phase sees another's effect of the same phase, so no order of PEs or routers matters.
+//  3. Wavelets are neither lost nor made: sent = received + left at ports + still on their way.
+
+typedef struct fabric fabric;
+
+typedef struct fabric_result {
+  u64 cycles; // until the last instruction has completed and the last wavelet has arrived
+  sim_counts counts;
+  u64 received; // wavelets that PEs and ports took (a multicast counts at each)
+  u64 stepped;  // cycles that were walked through; the others were skipped
+} fabric_result;
+
+typedef struct fabric_options {
+  bool walk; // every wavelet hop by hop, the definition; otherwise streams that nothing disturbs go through pipes
+} fabric_options;
+
+// The dataflow is checked first. The fabric lives in `a`, which is sealed; dataflow and machine must outlive
+// it. NULL options: the fastest way. No option changes a result.
+fabric *fabric_open(const dataflow *d, const machine *m, const fabric_options *o, arena *a, status *st);
+
+// Memory of PE (x, y), which must be in a region; the range must lie in its class's data bytes.
+void fabric_write(fabric *f, u32 x, u32 y, u32 address, const void *bytes, u32 n);
+void fabric_read(const fabric *f, u32 x, u32 y, u32 address, void *ret_bytes, u32 n);
+// What enters at an input port (its declared number of wavelets), and what has left at an output port.
+void fabric_feed(fabric *f, u32 port, const u32 *words);
+u64 fabric_drain(const fabric *f, u32 port, u32 *ret_words); // returns how many have left
+
+// Runs to the end. A stall (nothing can move and something is waiting) is CODE_CHECK with the blocked PEs,
+// colors, queues and tasks; `max_cycles` reached is CODE_CHECK too and names what still moves.
+bool fabric_run(fabric *f, u64 max_cycles, fabric_result *ret_result, status *st);
+
+// For tests: flips one bit of the n-th wavelet that crosses a link.
+void fabric_flip(fabric *f, u64 nth_hop, u32 bit);

@@ -1,0 +1,289 @@
+// Vector instructions on their way, element by element: values, the datapath's time, waiting for wavelets
+// to come and for room to send.
+#include "sim/fabric/fabric_state.h"
+#include "sim/fabric/number.h"
+
+#include <math.h>
+
+static u32 type_bytes(u32 type) { return type == DF_F16 || type == DF_BF16 ? 2 : 4; }
+
+static operand resolve(const fabric *f, const unit *u, u32 vector) {
+  const df_class *c = &f->d->classes[u->class];
+  const df_vector *v = &f->d->vectors[c->first_vector + vector];
+  operand o = {.kind = v->kind, .type = v->type, .stride = v->stride, .outer = v->outer};
+  o.color = v->kind == VECTOR_MEMORY ? 0 : f->dense_of[v->color];
+  i32 address = df_at(v->address, u->rx, u->ry);
+  for (u32 i = 0; i < 2; i++)
+    if (v->reg[i] != DF_NO_REGISTER) address += u->reg[v->reg[i]] * v->scale[i];
+  o.address = (u32)address;
+  o.wrap = (u32)df_at(v->wrap, u->rx, u->ry);
+  return o;
+}
+
+static u32 length_of(const fabric *f, const unit *u, u32 vector) {
+  const df_class *c = &f->d->classes[u->class];
+  i32 n = df_at(f->d->vectors[c->first_vector + vector].length, u->rx, u->ry);
+  return n > 0 ? (u32)n : 0;
+}
+
+static inline u8 *element(const fabric *f, const unit *u, const operand *o, u32 i) {
+  i64 offset = o->wrap ? (i64)(i % o->wrap) * o->stride + (i64)(i / o->wrap) * o->outer : (i64)i * o->stride;
+  i64 at = (i64)o->address + offset;
+  require(at >= 0 && at + type_bytes(o->type) <= u->data_bytes); // program_check has seen to it, registers aside
+  return f->memory + u->memory + at;
+}
+
+static float decode(u32 bits, u32 type) {
+  switch (type) {
+  case DF_F16:
+    return number_from_f16((u16)bits);
+  case DF_BF16:
+    return number_from_bf16((u16)bits);
+  default:
+    return number_of_bits(bits);
+  }
+}
+
+static u32 encode(float v, u32 type) {
+  switch (type) {
+  case DF_F16:
+    return number_to_f16(v);
+  case DF_BF16:
+    return number_to_bf16(v);
+  default:
+    return number_bits(v);
+  }
+}
+
+static u32 load_bits(const u8 *p, u32 type) {
+  u32 wide;
+  u16 narrow;
+  if (type_bytes(type) == 4) {
+    memcpy(&wide, p, 4);
+    return wide;
+  }
+  memcpy(&narrow, p, 2);
+  return narrow;
+}
+
+static void store_bits(u8 *p, u32 bits, u32 type) {
+  u16 narrow = (u16)bits;
+  if (type_bytes(type) == 4) memcpy(p, &bits, 4);
+  else memcpy(p, &narrow, 2);
+}
+
+static float round_to(float v, u32 type) { return decode(encode(v, type), type); }
+
+// The cost row of an instruction by what its operands are.
+static u32 cost_row(const df_instruction *i, const thread *t) {
+  const instruction_facts *facts = instruction_get(i->opcode);
+  u32 type = i->opcode == DF_DOT ? t->a.type : t->to.type;
+  if (type_bytes(type) == 2) return facts->cost16;
+  return t->has_in || t->has_out ? facts->cost32_fabric : facts->cost32;
+}
+
+static void bind(fabric *f, const unit *u, const df_instruction *i, thread *t) {
+  df_form form = instruction_get(i->opcode)->form;
+  t->to = resolve(f, u, i->to);
+  if (form != FORM_VN) t->a = resolve(f, u, i->a);
+  if (form == FORM_VVV || form == FORM_SVV || form == FORM_VVS) t->b = resolve(f, u, i->b);
+  bool b_streams = (form == FORM_VVV || form == FORM_SVV) && t->b.kind == VECTOR_FABRIC_IN;
+  t->has_in = (form != FORM_VN && t->a.kind == VECTOR_FABRIC_IN) || b_streams;
+  t->has_out = t->to.kind == VECTOR_FABRIC_OUT;
+  bool narrow_in = t->has_in && type_bytes(b_streams ? t->b.type : t->a.type) == 2;
+  t->per_wavelet = narrow_in || (t->has_out && type_bytes(t->to.type) == 2) ? 2 : 1;
+  t->length = length_of(f, u, i->opcode == DF_DOT ? i->a : i->to);
+  u32 color = t->a.kind == VECTOR_FABRIC_IN ? t->a.color : t->b.color;
+  if (t->has_in) t->input = u->first_queue + f->classes[u->class].queue_of[color];
+  t->words = i->opcode == DF_MOV && t->a.type == t->to.type && type_bytes(t->to.type) == 4 && !t->a.wrap && !t->to.wrap;
+}
+
+// First elements that an instruction reads once: a scalar, or the sum it adds to.
+static void bind_scalars(const fabric *f, const unit *u, const df_instruction *i, thread *t) {
+  if (i->opcode == DF_AXPY || i->opcode == DF_SCALE) t->scalar = decode(load_bits(element(f, u, &t->b, 0), t->b.type), t->b.type);
+  if (i->opcode == DF_DOT) t->scalar = decode(load_bits(element(f, u, &t->to, 0), DF_F32), DF_F32);
+  if (i->opcode == DF_FILL) {
+    t->integer = df_at(i->value, u->rx, u->ry);
+    t->scalar = (float)t->integer;
+  }
+}
+
+bool thread_start(fabric *f, unit *u, const df_instruction *i, u64 from_tick) {
+  thread *t = thread_at(f, u, i->thread);
+  if (u->running >> i->thread & 1) return false;
+  u->running |= 1u << i->thread;
+  *t = (thread){.opcode = i->opcode, .done = i->done, .done_task = i->done_task};
+  bind(f, u, i, t);
+  bind_scalars(f, u, i, t);
+  t->cost = cost_row(i, t);
+  double setup = timing_dsd(f->m, t->cost, 1, 0);
+  // CHAIN32 and its like slow down to the link; the ramp does that here
+  double one = timing_dsd(f->m, t->cost, 0, 1);
+  if (t->cost == OPCODE_CHAIN32) one = 1 / f->m->spec.add32_rate;
+  t->element_ticks = (u32)lround(one * TICKS);
+  t->ready = from_tick + (u64)lround(setup * TICKS);
+  return true;
+}
+
+static i32 combine_integers(u32 code, i32 a, i32 b) {
+  switch (code) {
+  case DF_ADD:
+    return (i32)((u32)a + (u32)b);
+  case DF_SUB:
+    return (i32)((u32)a - (u32)b);
+  default:
+    return a > b ? a : b;
+  }
+}
+
+static float combine(const thread *t, float to, float a, float b) {
+  switch (t->opcode) {
+  case DF_ADD:
+    return a + b;
+  case DF_SUB:
+    return a - b;
+  case DF_MAX:
+    return a > b ? a : b;
+  case DF_MUL:
+    return a * b;
+  case DF_FMA:
+    return to + round_to(a * b, t->to.type);
+  case DF_AXPY:
+    return to + round_to(a * t->scalar, t->to.type);
+  case DF_SCALE:
+    return a * t->scalar;
+  default: // FILL
+    return t->scalar;
+  }
+}
+
+// Bits of an operand's i-th element: from memory, or from the half of a received word.
+static u32 operand_bits(const fabric *f, const unit *u, const operand *o, u32 i, u32 word, u32 half) {
+  if (o->kind == VECTOR_MEMORY) return load_bits(element(f, u, o, i), o->type);
+  return type_bytes(o->type) == 2 ? word >> 16 * half & 0xffff : word;
+}
+
+static u32 element_value(fabric *f, const unit *u, thread *t, u32 i, u32 word, u32 half) {
+  if (t->opcode == DF_FILL) return t->to.type == DF_I32 ? (u32)t->integer : encode(t->scalar, t->to.type);
+  u32 a = operand_bits(f, u, &t->a, i, word, half);
+  if (t->opcode == DF_MOV) return t->a.type == t->to.type ? a : encode(decode(a, t->a.type), t->to.type);
+  bool two = t->opcode != DF_AXPY && t->opcode != DF_SCALE;
+  u32 b = two ? operand_bits(f, u, &t->b, i, word, half) : 0;
+  if (t->to.type == DF_I32) return (u32)combine_integers(t->opcode, (i32)a, (i32)b);
+  float to = 0;
+  if (t->opcode == DF_FMA || t->opcode == DF_AXPY) to = decode(operand_bits(f, u, &t->to, i, 0, 0), t->to.type);
+  return encode(combine(t, to, decode(a, t->a.type), two ? decode(b, t->b.type) : 0), t->to.type);
+}
+
+static void count_elements(fabric *f, const thread *t, u32 n) {
+  const opcode_facts *facts = opcode_get(t->cost);
+  sim_counts *c = &f->result.counts;
+  c->macs += (u64)n * facts->macs;
+  c->sram_read_bytes += (u64)n * facts->read_bytes;
+  c->sram_write_bytes += (u64)n * facts->write_bytes;
+}
+
+static u32 run_word(fabric *f, unit *u, thread *t, u32 word) {
+  u32 bits = word;
+  if (!t->has_in) memcpy(&bits, element(f, u, &t->a, t->at), 4);
+  if (!t->has_out) memcpy(element(f, u, &t->to, t->at), &bits, 4);
+  t->at++;
+  count_elements(f, t, 1);
+  return bits;
+}
+
+// n elements that share one received word and one sent one.
+static u32 run_elements(fabric *f, unit *u, thread *t, u32 n, u32 word) {
+  u32 sent = 0;
+  for (u32 k = 0; k < n; k++) {
+    u32 i = t->at + k;
+    if (t->opcode == DF_DOT) {
+      float a = decode(operand_bits(f, u, &t->a, i, word, k), t->a.type);
+      t->scalar += a * decode(operand_bits(f, u, &t->b, i, word, k), t->b.type);
+      continue;
+    }
+    u32 bits = element_value(f, u, t, i, word, k);
+    if (t->has_out) sent |= type_bytes(t->to.type) == 2 ? bits << 16 * k : bits;
+    else store_bits(element(f, u, &t->to, i), bits, t->to.type);
+  }
+  count_elements(f, t, n);
+  t->at += n;
+  return sent;
+}
+
+// A data wavelet at the head of the queue; a control wavelet waits for its task.
+static bool input_is_there(const queue *q, u64 now) { return queue_ready(q, now) && !q->q[q->head].control; }
+
+static void send_word(fabric *f, unit *u, const thread *t, u32 word) {
+  u64 at = f->now * TICKS;
+  u->ramp_out = (u->ramp_out > at ? u->ramp_out : at) + f->ramp_ticks;
+  // it was computed in this cycle and is at the ramp in the next
+  lane_push(f, u->router, t->to.color, (wave){.data = word, .ready = (u32)f->now + 1 + f->ramp});
+  f->result.counts.wavelets++;
+}
+
+static void take_datapath(fabric *f, unit *u, u64 ticks) {
+  u64 at = f->now * TICKS;
+  u->datapath = (u->datapath > at ? u->datapath : at) + ticks;
+  f->progress = true;
+}
+
+static void run_fabric(fabric *f, unit *u, thread *t) {
+  queue *q = t->has_in ? &f->queues[t->input] : NULL;
+  while (t->at < t->length && u->datapath < (f->now + 1) * TICKS) {
+    if (q && !input_is_there(q, f->now)) return;
+    if (t->has_out && !unit_may_send(f, u, t->to.color)) return;
+    u32 n = t->length - t->at < t->per_wavelet ? t->length - t->at : t->per_wavelet;
+    u32 word = q ? queue_pop(f, u, q).data : 0;
+    u32 sent = t->words ? run_word(f, u, t, word) : run_elements(f, u, t, n, word);
+    take_datapath(f, u, (u64)n * t->element_ticks);
+    if (t->has_out) send_word(f, u, t, sent);
+  }
+}
+
+static void run_memory(fabric *f, unit *u, thread *t, bool alone) {
+  u32 slice = alone || !t->element_ticks ? t->length : SLICE_CYCLES * TICKS / t->element_ticks + 1;
+  if (u->datapath >= (f->now + 1) * TICKS) return;
+  u32 n = t->length - t->at < slice ? t->length - t->at : slice;
+  run_elements(f, u, t, n, 0);
+  take_datapath(f, u, (u64)n * t->element_ticks);
+}
+
+static void complete(fabric *f, unit *u, u32 index) {
+  const thread *t = thread_at(f, u, index);
+  u->running &= ~(1u << index);
+  if (t->opcode == DF_DOT) store_bits(element(f, u, &t->to, 0), number_bits(t->scalar), DF_F32);
+  if (t->done == DONE_ACTIVATE) u->active |= 1u << t->done_task;
+  if (t->done == DONE_UNBLOCK) u->blocked &= ~(1u << t->done_task);
+  if (index == 0 && u->main < t->ready) u->main = t->ready; // the task has waited for it
+  if (t->ready > f->end) f->end = t->ready;
+  f->progress = true;
+}
+
+void thread_run(fabric *f, unit *u, u32 index) {
+  thread *t = thread_at(f, u, index);
+  if (t->ready >= (f->now + 1) * TICKS) return;
+  if (!t->finishing) {
+    if (t->has_in || t->has_out) run_fabric(f, u, t);
+    else run_memory(f, u, t, u->running == 1u << index);
+    if (t->at < t->length) return;
+    t->finishing = true;
+    u64 at = f->now * TICKS;
+    t->ready = t->length && u->datapath > at ? u->datapath : at > t->ready ? at : t->ready;
+  }
+  if (t->ready < (f->now + 1) * TICKS) complete(f, u, index);
+}
+
+u64 thread_wake(fabric *f, const unit *u, const thread *t) {
+  u64 ready = t->ready / TICKS;
+  if (ready > f->now) return ready;
+  if (t->finishing) return f->now + 1;
+  if (u->datapath / TICKS > f->now) return u->datapath / TICKS;
+  if (t->has_in) {
+    const queue *q = &f->queues[t->input];
+    if (!q->count) return NEVER;
+    if (!wave_is_due(&q->q[q->head], f->now)) return f->now + (q->q[q->head].ready - (u32)f->now);
+    if (q->q[q->head].control) return NEVER;
+  }
+  return t->has_out ? unit_send_due(f, u, t->to.color) : f->now + 1;
+}

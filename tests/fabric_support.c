@@ -1,0 +1,56 @@
+// Runs of a dataflow whose outcome can be compared.
+#include "tests/fabric_support.h"
+
+#include "base/hash.h"
+
+#include <string.h>
+
+static u64 hash_state(const fabric *f, const dataflow *d) {
+  arena *a = arena_create("state");
+  u64 h = HASH_START;
+  for (u32 i = 0; i < d->region_count; i++) {
+    const df_region *r = &d->regions[i];
+    u32 bytes = d->classes[r->class].data_bytes;
+    u8 *memory = arena_take(a, bytes + 1);
+    for (u32 k = 0; k < r->rect.w * r->rect.h; k++) {
+      fabric_read(f, r->rect.x + k % r->rect.w * r->rect.step_x, r->rect.y + k / r->rect.w * r->rect.step_y, 0, memory, bytes);
+      h = hash_bytes(h, memory, bytes);
+    }
+  }
+  for (u32 i = 0; i < d->port_count; i++) {
+    if (!d->ports[i].out) continue;
+    u32 *words = arena_array(a, u32, d->ports[i].wavelets + 1);
+    h = hash_bytes(h, words, fabric_drain(f, i, words) * sizeof *words);
+  }
+  arena_destroy(a);
+  return h;
+}
+
+fabric_outcome fabric_try(const dataflow *d, const machine *m, const fabric_how *how) {
+  fabric_outcome o;
+  memset(&o, 0, sizeof o);
+  arena *a = arena_create("fabric");
+  fabric *f = fabric_open(d, m, &how->options, a, &o.st);
+  if (!f) fail_msg("%s", o.st.text);
+  if (how->before) how->before(f, how->of);
+  size_t taken = arena_bytes(a);
+  o.ok = fabric_run(f, how->max_cycles ? how->max_cycles : 1000000, &o.result, &o.st);
+  assert_int_equal(o.ok, status_ok(&o.st));
+  assert_int_equal(arena_bytes(a), taken);
+  if (how->after) how->after(f, how->of);
+  o.state = hash_state(f, d);
+  arena_destroy(a);
+  return o;
+}
+
+void fabric_same(const fabric_outcome *a, const fabric_outcome *b, const char *what, u64 seed) {
+  const fabric_result *x = &a->result, *y = &b->result;
+  if (strcmp(a->st.text, b->st.text))
+    fail_msg("%s, seed %llu: \"%s\" and \"%s\"", what, (unsigned long long)seed, a->st.text, b->st.text);
+  if (x->cycles != y->cycles || memcmp(&x->counts, &y->counts, sizeof x->counts) || x->received != y->received || a->state != b->state)
+    fail_msg("%s, seed %llu: cycles %llu and %llu, hops %llu and %llu, received %llu and %llu, wavelets %llu and %llu, state %llx and %llx", what,
+             (unsigned long long)seed, (unsigned long long)x->cycles, (unsigned long long)y->cycles,
+             (unsigned long long)x->counts.hops, (unsigned long long)y->counts.hops, (unsigned long long)x->received,
+             (unsigned long long)y->received, (unsigned long long)x->counts.wavelets, (unsigned long long)y->counts.wavelets,
+             (unsigned long long)a->state, (unsigned long long)b->state);
+}
