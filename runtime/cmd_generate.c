@@ -26,7 +26,7 @@ static bool open_model(const char *folder, model_in_use *m, u32 threads, arena *
   if (!graph_build(&m->spec.model, base, m->options.seq, a, &m->graph, st)) return false;
   const trainer_setup setup = {.graph = &m->graph,
                                .options = &m->options,
-                               .kernels = kernels_fast(),
+                               .kernels = trainer_kernels(&m->options),
                                .seed = m->spec.top.seed,
                                .threads = run_threads(&m->spec)};
   m->trainer = trainer_create(&setup, a, st);

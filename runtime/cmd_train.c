@@ -15,29 +15,11 @@ typedef struct next_commands {
   const char *lines[NEXT_COUNT];
 } next_commands;
 
-// A word as a shell reads it back.
-static const char *shell_word(const char *word, arena *a) {
-  static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:,@%";
-  if (word[0] && word[strspn(word, plain)] == 0) return word;
-  text quoted = {0};
-  text_add(&quoted, "'");
-  for (const char *p = word; *p; p++) {
-    if (*p == '\'')
-      text_add(&quoted, "'\\''");
-    else
-      text_add_bytes(&quoted, p, 1);
-  }
-  text_add(&quoted, "'");
-  const char *out = arena_text(a, text_get(&quoted));
-  text_free(&quoted);
-  return out;
-}
-
 static next_commands next_of(const train_run *t) {
   arena *a = t->memory;
   const char *db_path = t->spec->record.db;
-  const char *weft = shell_word(program_invocation_name, a), *folder = shell_word(t->folder, a);
-  const char *db = strcmp(db_path, "weft.db") == 0 ? "" : arena_format(a, " --db %s", shell_word(db_path, a));
+  const char *weft = output_shell_word(program_invocation_name, a), *folder = output_shell_word(t->folder, a);
+  const char *db = strcmp(db_path, "weft.db") == 0 ? "" : arena_format(a, " --db %s", output_shell_word(db_path, a));
   const unsigned long long id = t->id;
   const char *show = arena_format(a, "%s runs show %llu%s", weft, id, db);
   const char *generate = arena_format(a, "%s generate --from %s/checkpoint --tokens 300", weft, folder);
@@ -77,6 +59,30 @@ static void print_speeds(const train_run *t) {
                 text_si(t->sim.joules_per_step, "J", energy, sizeof energy), t->sim.bottleneck);
 }
 
+// Where the host's time went, most first.
+static void print_profile(const train_run *t) {
+  execute_time rows[EXECUTE_TIMES];
+  const u32 count = execute_times(trainer_executor(t->trainer), rows);
+  double all = 0;
+  for (u32 i = 0; i < count; i++) all += rows[i].seconds;
+  output_text("host time by operation, all threads:\n");
+  for (u32 i = 0; i < count; i++) {
+    output_format("  %-20s %6.1f %%  %10.3f s  %9llu calls\n", rows[i].name, 100 * rows[i].seconds / all, rows[i].seconds,
+                  (unsigned long long)rows[i].calls);
+  }
+}
+
+static json_t *profile_json(const train_run *t) {
+  execute_time rows[EXECUTE_TIMES];
+  const u32 count = execute_times(trainer_executor(t->trainer), rows);
+  json_t *list = json_array();
+  for (u32 i = 0; i < count; i++) {
+    json_array_append_new(list, json_pack("{s:s, s:f, s:I}", "operation", rows[i].name, "seconds", rows[i].seconds, "calls",
+                                          (json_int_t)rows[i].calls));
+  }
+  return list;
+}
+
 static void print_end(const train_run *t, const next_commands *next) {
   output_format("run %llu: ", (unsigned long long)t->id);
   print_loss(t);
@@ -84,6 +90,7 @@ static void print_end(const train_run *t, const next_commands *next) {
   if (t->report) output_format("report         %s\n", t->report);
   if (t->trace) output_format("trace          %s\n", t->trace);
   if (t->saved) output_format("checkpoint     %s\n", t->checkpoint);
+  if (t->profile) print_profile(t);
   output_text("next:\n");
   for (u32 i = 0; i < NEXT_COUNT; i++) output_format("  %s\n", next->lines[i]);
 }
@@ -115,6 +122,7 @@ static void print_json(const train_run *t, const next_commands *next) {
   json_object_set_new(d, "report", path_or_null(t->report));
   json_object_set_new(d, "trace", path_or_null(t->trace));
   json_object_set_new(d, "checkpoint", path_or_null(t->saved ? t->checkpoint : NULL));
+  if (t->profile) json_object_set_new(d, "profile", profile_json(t));
   for (u32 i = 0; i < NEXT_COUNT; i++) json_array_append_new(lines, path_or_null(next->lines[i]));
   json_object_set_new(d, "next", lines);
   output_json(d);
@@ -132,9 +140,8 @@ static bool tell(const command_call *c, const train_run *t, status *st) {
                        id, step);
   }
   if (t->state != RUN_KILLED) return true;
-  return status_fail(st, t->stop,
-                     "run %llu stopped after step %llu with a checkpoint; weft train --resume %llu goes on", id, step,
-                     id);
+  return status_fail(st, t->stop, "run %llu stopped after step %llu with a checkpoint; %s goes on", id, step,
+                     next.lines[0]);
 }
 
 // ---- command
@@ -154,6 +161,7 @@ static bool open_run(const command_call *c, train_run *t, run_spec *r, status *s
 static bool run(const command_call *c, status *st) {
   train_run *t = arena_array(c->memory, train_run, 1);
   run_spec *r = arena_array(c->memory, run_spec, 1);
+  t->profile = command_flag(c, "profile");
   bool ok = open_run(c, t, r, st) && train_record(t, st) && train_go(t, st);
   train_close(t, st);
   ok = ok && status_ok(st);
@@ -162,6 +170,7 @@ static bool run(const command_call *c, status *st) {
 
 static const command_option options[] = {
     {"resume", "RUN", "continue a stopped or killed run from its last checkpoint", NULL},
+    {"profile", NULL, "keep the host's time by operation and show it at the end", NULL},
 };
 
 const command cmd_train = {

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "model/compute/checkpoint.h"
+#include "model/compute/gpt2_files.h"
 #include "runtime/progress.h"
 #include "runtime/report.h"
 #include "runtime/run_note.h"
@@ -31,12 +32,17 @@ static bool make_trainer(train_run *t, status *st) {
   const trainer_setup setup = {
       .graph = &t->sim.graph,
       .options = &t->spec->train,
-      .kernels = kernels_fast(),
+      .kernels = trainer_kernels(&t->spec->train),
       .seed = t->spec->top.seed,
       .threads = run_threads(t->spec),
   };
   t->trainer = trainer_create(&setup, t->memory, st);
-  return t->trainer != NULL;
+  if (!t->trainer) return false;
+  execute_profile(trainer_executor(t->trainer), t->profile);
+  if (!t->spec->train.init[0]) return true;
+  float **params = arena_array(t->memory, float *, setup.graph->param_count);
+  for (u32 p = 0; p < setup.graph->param_count; p++) params[p] = trainer_param(t->trainer, p);
+  return gpt2_read(setup.graph, t->spec->train.init, params, st);
 }
 
 bool train_open(train_run *t, run_spec *spec, arena *a, status *st) {

@@ -25,6 +25,7 @@ typedef struct train_run {
   u64 id;           // of the row; 0 before train_record
   u64 resumed_step; // steps that the checkpoint held
   bool resumed;
+  bool profile; // set before it is opened: the trainer keeps time by operation
   const char *folder, *checkpoint; // of the run
   const char *trace, *report;      // NULL where none is wanted
   const char *note;                // weft.json

@@ -3,6 +3,8 @@
 #include "tests/kernels_naive.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 static size_t no_scratch(const graph *g) {
   (void)g;
@@ -15,7 +17,7 @@ static const u32 *ids(const float *p) { return (const u32 *)(const void *)p; }
 static void put(const kernel_call *c, u32 which, size_t index, double value) {
   float *to = c->out[which];
   if (!to) return;
-  bool add = c->node->accumulate >> which & 1;
+  bool add = c->accumulate >> which & 1;
   to[index] = (float)(add ? to[index] + value : value);
 }
 
@@ -274,23 +276,76 @@ static void embed_grad(const kernel_call *c) {
     }
 }
 
+// ---- linear layers on operands rounded to bfloat16, to nearest with ties to even
+
+static float bf16(float x) {
+  u32 bits;
+  memcpy(&bits, &x, sizeof bits);
+  if (isnan(x)) return x;
+  if (fabsf(x) < 0x1p-56f) return 0;
+  u32 low = bits & 0xffff;
+  bits &= 0xffff0000;
+  if (low > 0x8000 || (low == 0x8000 && bits & 0x10000)) bits += 0x10000;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+static float *rounded(const float *from, size_t count) {
+  float *to = malloc(count * sizeof *to);
+  for (size_t i = 0; i < count; i++) to[i] = bf16(from[i]);
+  return to;
+}
+
+// The operation with its first two operands rounded; the bias is no operand of the product.
+static void on_rounded(const kernel_call *c, kernel *run, const size_t counts[2]) {
+  kernel_call r = *c;
+  for (u32 i = 0; i < 2; i++) r.in[i] = rounded(c->in[i], counts[i]);
+  run(&r);
+  for (u32 i = 0; i < 2; i++) free(r.in[i]);
+}
+
+static void linear_bf16(const kernel_call *c) {
+  on_rounded(c, linear, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]});
+}
+
+static void linear_grad_x_bf16(const kernel_call *c) {
+  on_rounded(c, linear_grad_x, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]});
+}
+
+// The bias sums what was not rounded.
+static void linear_grad_w_bf16(const kernel_call *c) {
+  kernel_call w = *c, b = *c;
+  w.out[1] = NULL;
+  b.out[0] = NULL;
+  on_rounded(&w, linear_grad_w, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->seq * c->in_cols[1]});
+  linear_grad_w(&b);
+}
+
+#define TABLE(text, suffix)                                                                        \
+  {.name = text,                                                                                   \
+   .run = {[OP_EMBED] = embed,                                                                     \
+           [OP_LAYERNORM] = layernorm,                                                             \
+           [OP_LINEAR] = linear##suffix,                                                           \
+           [OP_ATTENTION] = attention,                                                             \
+           [OP_ACTIVATION] = activation,                                                           \
+           [OP_RESIDUAL] = residual,                                                               \
+           [OP_LOSS] = loss,                                                                       \
+           [OP_LOSS_GRAD] = loss_grad,                                                             \
+           [OP_LINEAR_GRAD_X] = linear_grad_x##suffix,                                             \
+           [OP_LINEAR_GRAD_W] = linear_grad_w##suffix,                                             \
+           [OP_LAYERNORM_GRAD] = layernorm_grad,                                                   \
+           [OP_ATTENTION_GRAD] = attention_grad,                                                   \
+           [OP_ACTIVATION_GRAD] = activation_grad,                                                 \
+           [OP_RESIDUAL_GRAD] = residual_grad,                                                     \
+           [OP_EMBED_GRAD] = embed_grad},                                                          \
+   .scratch_floats = no_scratch}
+
 const kernel_table *kernels_naive(void) {
-  static const kernel_table table = {.name = "naive",
-                                     .run = {[OP_EMBED] = embed,
-                                             [OP_LAYERNORM] = layernorm,
-                                             [OP_LINEAR] = linear,
-                                             [OP_ATTENTION] = attention,
-                                             [OP_ACTIVATION] = activation,
-                                             [OP_RESIDUAL] = residual,
-                                             [OP_LOSS] = loss,
-                                             [OP_LOSS_GRAD] = loss_grad,
-                                             [OP_LINEAR_GRAD_X] = linear_grad_x,
-                                             [OP_LINEAR_GRAD_W] = linear_grad_w,
-                                             [OP_LAYERNORM_GRAD] = layernorm_grad,
-                                             [OP_ATTENTION_GRAD] = attention_grad,
-                                             [OP_ACTIVATION_GRAD] = activation_grad,
-                                             [OP_RESIDUAL_GRAD] = residual_grad,
-                                             [OP_EMBED_GRAD] = embed_grad},
-                                     .scratch_floats = no_scratch};
+  static const kernel_table table = TABLE("naive", );
+  return &table;
+}
+
+const kernel_table *kernels_naive_bf16(void) {
+  static const kernel_table table = TABLE("naive-bf16", _bf16);
   return &table;
 }

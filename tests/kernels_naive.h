@@ -4,3 +4,4 @@
 #include "model/compute/kernels.h"
 
 const kernel_table *kernels_naive(void);
+const kernel_table *kernels_naive_bf16(void); // linear layers on rounded operands

@@ -35,7 +35,8 @@ static int teardown(void **s) {
 static graph built(u32 seq, bool tied) {
   model_spec m;
   field_defaults(&model_table, &m);
-  m.layers = 3, m.width = 48, m.heads = 4, m.vocab = 70, m.tied = tied, m.base_width = 16;
+  m.layers = 3, m.width = 48, m.heads = 4, m.tied = tied, m.base_width = 16;
+  m.vocab = seq > 300 ? 1100 : 70; // the long ones have chunks of logits too
   m.activation = tied ? ACT_GELU : ACT_RELU2;
   m.position = tied ? POSITION_LEARNED : POSITION_ALIBI;
   graph g;
@@ -130,6 +131,45 @@ static void test_literal_hash(void **s) {
   }
 }
 
+static u64 hash_with(const graph *g, const kernel_table *k, u32 batch, u32 threads, execute_options o) {
+  run r = run_of(g, k, batch, 1);
+  status st = {0};
+  r.e = executor_open(&(executor_setup){g, k, batch, threads, o}, memory, &st);
+  if (!r.e) fail_msg("%s", st.text);
+  u64 hash = hash_of(&r);
+  assert_int_equal(hash_of(&r), hash); // nothing is left over from the first time
+  return hash;
+}
+
+// Pairs, packed weights, recomputed blocks and a head done by all threads are other ways to the same bytes.
+static void test_ways_give_the_same_bytes(void **s) {
+  (void)s;
+  for (u32 kind = 0; kind < 4; kind++) {
+    graph g = built(29 + 300 * (kind >> 1), kind & 1);
+    for (u32 bf16 = 0; bf16 < 2; bf16++) {
+      const kernel_table *k = bf16 ? kernels_fast_bf16() : kernels_fast();
+      kernel_table plain = *k;
+      plain.pairs = NULL, plain.pack = NULL, plain.head_logits = NULL;
+      u64 want = hash_with(&g, &plain, 1, 1, (execute_options){0});
+      assert_int_equal(hash_with(&g, k, 1, 1, (execute_options){0}), want);
+      assert_int_equal(hash_with(&g, k, 1, 1, (execute_options){.recompute = true}), want);
+      assert_int_equal(hash_with(&g, k, 1, 2, (execute_options){.head = HEAD_TOGETHER}), want);
+      assert_int_equal(hash_with(&g, k, 1, 3, (execute_options){.recompute = true, .head = HEAD_TOGETHER}), want);
+    }
+  }
+}
+
+static void test_head_together_for_any_threads(void **s) {
+  (void)s;
+  graph g = built(37, true);
+  for (u32 batch = 3; batch <= 11; batch += 8) {
+    u64 first = hash_with(&g, kernels_fast(), batch, 1, (execute_options){.head = HEAD_TOGETHER});
+    for (u32 t = 1; t < COUNT_OF(thread_counts); t++)
+      assert_int_equal(hash_with(&g, kernels_fast(), batch, thread_counts[t], (execute_options){.head = HEAD_TOGETHER}),
+                       first);
+  }
+}
+
 static void test_fast_follows_the_definition(void **s) {
   (void)s;
   for (u32 tied = 0; tied < 2; tied++) {
@@ -204,7 +244,7 @@ static void test_activations_are_readable(void **s) {
   data[g.targets] = (float *)(uintptr_t)r.batch.targets;
   for (u32 n = 0; n < g.forward_end; n++) {
     const graph_node *node = &g.nodes[n];
-    kernel_call c = {.graph = &g, .node = node, .seq = g.seq};
+    kernel_call c = {.graph = &g, .node = node, .seq = g.seq, .accumulate = node->accumulate};
     for (u32 i = 0; i < NODE_IN_MAX; i++)
       if (node->in[i] != GRAPH_NONE) c.in[i] = data[node->in[i]], c.in_cols[i] = g.tensors[node->in[i]].cols;
     for (u32 i = 0; i < NODE_OUT_MAX; i++)
@@ -224,7 +264,9 @@ static void test_plan_keeps_what_is_read(void **s) {
     graph g = built(33, tied);
     memory_plan plan;
     status st = {0};
-    assert_true(memory_plan_build(&g, memory, &plan, &st));
+    node_order order;
+    assert_true(node_order_build(&g, (order_options){0}, memory, &order, &st));
+    assert_true(memory_plan_build(&g, &order, memory, &plan, &st));
     u32 *owner = arena_array(memory, u32, plan.floats);
     size_t total = 0;
     for (u32 n = 0; n < g.backward_end; n++) {
@@ -268,6 +310,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_threads_give_the_same_bytes, setup, teardown),
       cmocka_unit_test_setup_teardown(test_literal_hash, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_ways_give_the_same_bytes, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_head_together_for_any_threads, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fast_follows_the_definition, setup, teardown),
       cmocka_unit_test_setup_teardown(test_batch_is_the_mean_of_its_sequences, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fewer_sequences_than_planned, setup, teardown),

@@ -228,7 +228,7 @@ static tensors filled(const graph *g) {
 }
 
 static kernel_call call_of(const tensors *ts, const graph_node *n, float *const outs[NODE_OUT_MAX]) {
-  kernel_call c = {.graph = ts->g, .node = n, .seq = ts->g->seq, .loss_scale = 1.0 / ts->g->seq};
+  kernel_call c = {.graph = ts->g, .node = n, .seq = ts->g->seq, .accumulate = n->accumulate, .loss_scale = 1.0 / ts->g->seq};
   for (u32 i = 0; i < NODE_IN_MAX; i++)
     if (n->in[i] != GRAPH_NONE) c.in[i] = ts->data[n->in[i]], c.in_cols[i] = ts->g->tensors[n->in[i]].cols;
   for (u32 i = 0; i < NODE_OUT_MAX; i++)
@@ -258,14 +258,21 @@ static void run_copy(const kernel_table *k, const tensors *ts, const graph_node 
   k->run[n->op](&c);
 }
 
+static const kernel_table *definition(bool bf16) { return bf16 ? kernels_naive_bf16() : kernels_naive(); }
+
+static const kernel_table *fast_table(u32 level, bool bf16) {
+  const kernels_level *k = kernels_level_get(level);
+  return !k ? NULL : bf16 ? &k->bf16 : &k->table;
+}
+
 // Naive and all levels from the same state: levels agree in bytes, and with the definition.
-static void check_node(const tensors *ts, const graph_node *n) {
+static void check_precision(const tensors *ts, const graph_node *n, bool bf16) {
   arena_mark mark = arena_save(memory);
   float *exact[NODE_OUT_MAX], *got[NODE_OUT_MAX], *first[NODE_OUT_MAX];
-  run_copy(kernels_naive(), ts, n, exact);
+  run_copy(definition(bf16), ts, n, exact);
   for (u32 l = 0; l < KERNELS_LEVELS; l++) {
     if (!kernels_level_get(l)) continue;
-    run_copy(&kernels_level_get(l)->table, ts, n, got);
+    run_copy(fast_table(l, bf16), ts, n, got);
     if (l == 0) memcpy(first, got, sizeof got);
     for (u32 i = 0; i < NODE_OUT_MAX; i++) {
       if (!got[i]) continue;
@@ -275,6 +282,12 @@ static void check_node(const tensors *ts, const graph_node *n) {
     }
   }
   arena_rewind(memory, mark);
+}
+
+static void check_node(const tensors *ts, const graph_node *n) {
+  bool linear = n->op == OP_LINEAR || n->op == OP_LINEAR_GRAD_X || n->op == OP_LINEAR_GRAD_W;
+  check_precision(ts, n, false);
+  if (linear) check_precision(ts, n, true);
 }
 
 // May this output of the operation be written as well as added to, by every table?
@@ -431,6 +444,33 @@ static void test_finite_differences(void **s) {
   }
 }
 
+// Numbers of every size, zeros, subnormals and infinities: the instruction and its emulation agree in bytes.
+static void test_bf16_levels_agree(void **s) {
+  (void)s;
+  shape h = {1, 40, 4, 60, 37, 3, ACT_RELU2, POSITION_ALIBI, false, true};
+  graph g = built(&h);
+  for (u32 n = 0; n < g.backward_end; n++) {
+    const graph_node *node = &g.nodes[n];
+    if (node->op != OP_LINEAR && node->op != OP_LINEAR_GRAD_X && node->op != OP_LINEAR_GRAD_W) continue;
+    tensors ts = filled(&g);
+    for (u32 t = 0; t < g.tensor_count; t++)
+      for (size_t i = 0; g.tensors[t].kind != TENSOR_TOKENS && i < tensor_count(&g, t); i++) {
+        int power = (int)random_below(9, RANDOM_TEST, t, i, 120) - 60;
+        ts.data[t][i] = i % 97 == 5 ? 0x1p-140f : i % 991 == 7 ? INFINITY : ldexpf(value_at(t, i), power);
+      }
+    float *first[NODE_OUT_MAX], *got[NODE_OUT_MAX];
+    run_copy(fast_table(0, true), &ts, node, first);
+    for (u32 l = 1; l < KERNELS_LEVELS; l++) {
+      if (!fast_table(l, true)) continue;
+      run_copy(fast_table(l, true), &ts, node, got);
+      for (u32 i = 0; i < NODE_OUT_MAX; i++)
+        for (size_t k = 0; got[i] && k < tensor_count(&g, node->out[i]); k++)
+          if (memcmp(&first[i][k], &got[i][k], sizeof(float)) && !(isnan(first[i][k]) && isnan(got[i][k])))
+            fail_msg("%s: level %u has %a, not %a", node->name, l, got[i][k], first[i][k]);
+    }
+  }
+}
+
 static void test_best_level_is_chosen(void **s) {
   (void)s;
   const kernel_table *best = kernels_fast();
@@ -451,6 +491,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_operations, setup, teardown),
       cmocka_unit_test_setup_teardown(test_exact_on_integers, setup, teardown),
       cmocka_unit_test_setup_teardown(test_finite_differences, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_bf16_levels_agree, setup, teardown),
       cmocka_unit_test_setup_teardown(test_best_level_is_chosen, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

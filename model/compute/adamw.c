@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { CHUNK = 16384, LANES = 16, FOLD = 64 };
+enum { CHUNK = 16384, LANES = 16 };
 
 // The scalars of adamw_values, folded and rounded once.
 typedef struct adamw_scalars {
@@ -47,15 +47,20 @@ static void update_chunk(const adamw_scalars *s, adamw_array a) {
   }
 }
 
-void adamw_update(const adamw_values *s, adamw_array a, u32 threads) {
+void adamw_update_team(const adamw_values *s, const adamw_array *a) {
   require(s->t >= 1);
   adamw_scalars c = scalars_of(s);
-  i64 chunks = (i64)((a.count + CHUNK - 1) / CHUNK);
-#pragma omp parallel for schedule(static) num_threads((int)threads) if (chunks > 1)
+  i64 chunks = (i64)((a->count + CHUNK - 1) / CHUNK);
+#pragma omp for schedule(dynamic, 1) nowait
   for (i64 k = 0; k < chunks; k++) {
-    size_t at = (size_t)k * CHUNK, left = a.count - at;
-    update_chunk(&c, (adamw_array){a.param + at, a.m + at, a.v + at, a.grad + at, left < CHUNK ? left : CHUNK});
+    size_t at = (size_t)k * CHUNK, left = a->count - at;
+    update_chunk(&c, (adamw_array){a->param + at, a->m + at, a->v + at, a->grad + at, left < CHUNK ? left : CHUNK});
   }
+}
+
+void adamw_update(const adamw_values *s, adamw_array a, u32 threads) {
+#pragma omp parallel num_threads((int)threads) if (a.count > CHUNK)
+  adamw_update_team(s, &a);
 }
 
 // Sixteen sums side by side, so that the order is the same whatever the vector width.
@@ -70,22 +75,15 @@ static double square_sum_chunk(const float *g, size_t n) {
   return sum[0];
 }
 
-// FOLD chunks at a time have their sums kept apart and added in order.
-double adamw_square_sum(const float *grad, size_t count, u32 threads) {
-  double total = 0;
-  for (size_t base = 0; base < count; base += (size_t)FOLD * CHUNK) {
-    double part[FOLD];
-    size_t left = count - base;
-    i64 chunks = (i64)((left + CHUNK - 1) / CHUNK);
-    if (chunks > FOLD) chunks = FOLD;
-#pragma omp parallel for schedule(static) num_threads((int)threads) if (chunks > 1)
-    for (i64 k = 0; k < chunks; k++) {
-      size_t at = (size_t)k * CHUNK, n = left - at;
-      part[k] = square_sum_chunk(grad + base + at, n < CHUNK ? n : CHUNK);
-    }
-    for (i64 k = 0; k < chunks; k++) total += part[k];
+size_t adamw_chunks(size_t count) { return (count + CHUNK - 1) / CHUNK; }
+
+void adamw_square_sums_team(const float *grad, size_t count, double *ret_sums) {
+  i64 chunks = (i64)adamw_chunks(count);
+#pragma omp for schedule(dynamic, 1) nowait
+  for (i64 k = 0; k < chunks; k++) {
+    size_t at = (size_t)k * CHUNK, n = count - at;
+    ret_sums[k] = square_sum_chunk(grad + at, n < CHUNK ? n : CHUNK);
   }
-  return total;
 }
 
 double adamw_clip_factor(double clip, double norm) {

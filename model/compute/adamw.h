@@ -21,8 +21,13 @@ typedef struct adamw_array {
 // p *= 1 - lr wd; m, v; p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps).
 void adamw_update(const adamw_values *s, adamw_array a, u32 threads);
 
-// Sum of squares in double.
-double adamw_square_sum(const float *grad, size_t count, u32 threads);
+// The same for all threads of a parallel region to call, without a barrier at its end.
+void adamw_update_team(const adamw_values *s, const adamw_array *a);
+
+// Sums of squares in double, one per chunk: their total in order does not depend on the threads. Called
+// by all threads of a region, without a barrier at its end.
+size_t adamw_chunks(size_t count);
+void adamw_square_sums_team(const float *grad, size_t count, double *ret_sums);
 
 // torch's clip_grad_norm_: min(1, clip / (norm + 1e-6)), 1 where clip is 0.
 double adamw_clip_factor(double clip, double norm);

@@ -1,32 +1,32 @@
-// One parallel region per call: threads take lanes as they come, run a lane's sequences through all nodes,
-// and then fold the lanes' gradients in order, chunk by chunk. Invariants:
+// One parallel region per call: weights are packed, threads take lanes as they come, run a lane's sequences
+// through all steps, and then fold the lanes' gradients in order, chunk by chunk. Invariants:
 //   1. What a lane computes depends on the batch, the parameters and the lane's number alone.
 //   2. grads[p][i] = ((lane 0 + lane 1) + lane 2) + ..., whichever thread computes it.
-//   3. A thread writes only to its own block, to the lanes it took and to the chunks it took.
-#include "model/compute/execute.h"
+//   3. A thread writes only to its own block (or its lanes' blocks), to the lanes it took and to the chunks it took.
+// Where the head is apart (execute_head.c) sequences go in waves, one per lane: all forward, the head of
+// each by all threads, all backward.
+#include "model/compute/execute_parts.h"
 
 #include <omp.h>
+#include <stdlib.h>
 #include <string.h>
-
-#include "model/compute/memory_plan.h"
+#include <time.h>
 
 enum { LANES_MAX = 8 };
-// Gradient sums of all lanes together stay below this, two lanes excepted.
-static const u64 lanes_bytes_max = 1ull << 30;
+// Gradient sums of all lanes together stay below this, two lanes excepted. It leaves eight lanes to 6.5 M
+// parameters and keeps 53 M with their AdamW state below 1.2 GB.
+static const u64 lanes_bytes_max = 208ull << 20;
+// A vocabulary from here on has its head apart: its gradient would dominate the lanes, its logits the block.
+enum { HEAD_APART_VOCAB = 8192 };
 // Floats folded at a time: the chunk's lanes fit a first-level cache.
 enum { FOLD_CHUNK = 1024 };
 
-struct executor {
-  const graph *graph;
-  const kernel_table *kernels;
-  u32 max_batch, threads;
-  memory_plan plan;
-  float **blocks;        // per thread: plan.floats of activations
-  float **scratch;       // per thread
-  float **lanes;         // per lane: all parameters' gradients
-  size_t *param_offsets; // within a lane; [param_count] is the lane's size
-  double *losses;        // per sequence of the batch: sum over its tokens
-};
+static bool is_head_param(const graph *g, u32 param) {
+  param_role role = g->tensors[g->params[param]].role;
+  return role == ROLE_EMBED || role == ROLE_UNEMBED;
+}
+
+static bool wants_head_apart(const graph *g) { return g->model.vocab >= HEAD_APART_VOCAB; }
 
 // A parameter's gradient in a lane starts on a cache line.
 static size_t param_floats(const graph *g, u32 param) {
@@ -34,16 +34,21 @@ static size_t param_floats(const graph *g, u32 param) {
   return ((size_t)t->rows * t->cols + 15) / 16 * 16;
 }
 
-u32 execute_lanes(const graph *g, u32 batch) {
+static u32 count_lanes(const graph *g, u32 batch, bool head_apart) {
   u64 bytes = 0;
-  for (u32 p = 0; p < g->param_count; p++) bytes += param_floats(g, p) * sizeof(float);
+  for (u32 p = 0; p < g->param_count; p++)
+    if (!head_apart || !is_head_param(g, p)) bytes += param_floats(g, p) * sizeof(float);
   u32 lanes = batch < LANES_MAX ? batch : LANES_MAX;
-  while (lanes > 2 && lanes * bytes > lanes_bytes_max) lanes--;
+  while (lanes > 2 && lanes * bytes > lanes_bytes_max) lanes = lanes > 4 ? 4 : 2;
   return lanes;
 }
 
+u32 execute_lanes(const graph *g, u32 batch) { return count_lanes(g, batch, wants_head_apart(g)); }
+
+// ---- making one
+
 static float **take_blocks(u32 count, size_t floats, const char *what, arena *a, status *st) {
-  float **blocks = arena_array(a, float *, count);
+  float **blocks = arena_array(a, float *, count + 1);
   for (u32 i = 0; i < count; i++) {
     blocks[i] = arena_take_big(a, (floats ? floats : 1) * sizeof(float), what, st);
     if (!blocks[i]) return NULL;
@@ -51,42 +56,151 @@ static float **take_blocks(u32 count, size_t floats, const char *what, arena *a,
   return blocks;
 }
 
-executor *executor_create(const graph *g, const kernel_table *k, u32 max_batch, u32 threads, arena *a,
-                          status *st) {
-  require(max_batch > 0 && threads > 0);
-  executor *e = arena_array(a, executor, 1);
-  u32 lanes = execute_lanes(g, max_batch);
-  *e = (executor){.graph = g, .kernels = k, .max_batch = max_batch};
-  e->threads = threads < lanes ? threads : lanes;
-  if (!memory_plan_build(g, a, &e->plan, st)) return NULL;
-  e->param_offsets = arena_array(a, size_t, g->param_count + 1);
-  for (u32 p = 0; p < g->param_count; p++) e->param_offsets[p + 1] = e->param_offsets[p] + param_floats(g, p);
-  e->losses = arena_take_big(a, max_batch * sizeof *e->losses, "losses", st);
-  e->lanes = take_blocks(lanes, e->param_offsets[g->param_count], "gradients of a lane", a, st);
-  e->blocks = take_blocks(e->threads, e->plan.floats, "activations of a thread", a, st);
-  e->scratch = take_blocks(e->threads, k->scratch_floats(g), "scratch of a thread", a, st);
-  return e->losses && e->lanes && e->blocks && e->scratch ? e : NULL;
+static u32 packed_index(executor *e, u32 param, bool backward) {
+  for (u32 i = 0; i < e->packed_count; i++)
+    if (e->packed[i].param == param && e->packed[i].backward == backward) return i;
+  e->packed[e->packed_count] = (packed_weight){.param = param, .backward = backward};
+  return e->packed_count++;
 }
 
-// One sequence on its way through the nodes.
+static weight_pack pack_of(const executor *e, const packed_weight *w, float *const *params) {
+  const graph_tensor *t = &e->graph->tensors[e->graph->params[w->param]];
+  return (weight_pack){params ? params[w->param] : NULL, t->rows, t->cols, w->backward, w->to};
+}
+
+// Every weight that a step multiplies with, in the direction it does.
+static bool plan_packing(executor *e, arena *a, status *st) {
+  const graph *g = e->graph;
+  e->node_packed = arena_array(a, u32, g->node_count);
+  e->packed = arena_array(a, packed_weight, 2 * (u64)g->param_count);
+  for (u32 n = 0; n < g->node_count; n++) e->node_packed[n] = GRAPH_NONE;
+  if (!e->kernels->pack) return true;
+  for (u32 s = 0; s < e->order.count; s++) {
+    u32 n = e->order.steps[s].node;
+    if (n == GRAPH_NONE || (g->nodes[n].op != OP_LINEAR && g->nodes[n].op != OP_LINEAR_GRAD_X)) continue;
+    e->node_packed[n] = packed_index(e, g->tensors[g->nodes[n].in[1]].param, g->nodes[n].op == OP_LINEAR_GRAD_X);
+  }
+  for (u32 i = 0; i < e->packed_count; i++) {
+    packed_weight *w = &e->packed[i];
+    weight_pack p = pack_of(e, w, NULL);
+    w->to = arena_take_big(a, e->kernels->packed_floats(p.out, p.in, p.backward) * sizeof(float), "packed weights", st);
+    if (!w->to) return false;
+    w->first_task = e->pack_tasks;
+    e->pack_tasks += e->kernels->pack_tasks(&p);
+  }
+  return true;
+}
+
+static void plan_lanes(executor *e, arena *a) {
+  const graph *g = e->graph;
+  e->shared = arena_array(a, bool, g->param_count);
+  e->param_offsets = arena_array(a, size_t, g->param_count + 1);
+  for (u32 p = 0; p < g->param_count; p++) {
+    e->shared[p] = e->order.head_apart && is_head_param(g, p);
+    e->param_offsets[p + 1] = e->param_offsets[p] + (e->shared[p] ? 0 : param_floats(g, p));
+  }
+}
+
+executor *executor_open(const executor_setup *s, arena *a, status *st) {
+  require(s->max_batch > 0 && s->threads > 0);
+  const graph *g = s->graph;
+  executor *e = arena_array(a, executor, 1);
+  *e = (executor){.setup = *s, .graph = g, .kernels = s->kernels};
+  bool can = s->kernels->head_logits != NULL, must = s->options.head == HEAD_TOGETHER;
+  order_options o = {s->options.recompute, can && (must || (s->options.head == HEAD_AUTO && wants_head_apart(g))),
+                     s->kernels->pairs};
+  e->lanes = count_lanes(g, s->max_batch, o.head_apart);
+  // Lanes bound the threads that find work, but for a head that all of them share.
+  e->threads = s->threads < e->lanes || o.head_apart ? s->threads : e->lanes;
+  if (!node_order_build(g, o, a, &e->order, st) || !memory_plan_build(g, &e->order, a, &e->plan, st) ||
+      !plan_packing(e, a, st))
+    return NULL;
+  plan_lanes(e, a);
+  if (o.head_apart && !execute_head_open(e, a, st)) return NULL;
+  e->losses = arena_take_big(a, s->max_batch * sizeof *e->losses, "losses", st);
+  e->clocks = arena_array(a, execute_clock, e->threads);
+  e->sums = take_blocks(e->lanes - 1, e->param_offsets[g->param_count], "gradients of a lane", a, st);
+  e->blocks = take_blocks(o.head_apart ? e->lanes : e->threads, e->plan.floats, "activations of a thread", a, st);
+  e->scratch = take_blocks(e->threads, s->kernels->scratch_floats(g), "scratch of a thread", a, st);
+  return e->losses && e->sums && e->blocks && e->scratch ? e : NULL;
+}
+
+executor *executor_create(const graph *g, const kernel_table *k, u32 max_batch, u32 threads, arena *a,
+                          status *st) {
+  return executor_open(&(executor_setup){.graph = g, .kernels = k, .max_batch = max_batch, .threads = threads}, a, st);
+}
+
+// ---- time
+
+u64 execute_now(const executor *e) {
+  struct timespec t = {0};
+  if (e->profile) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (u64)t.tv_sec * 1000000000u + (u64)t.tv_nsec;
+}
+
+void execute_add_time(executor *e, u32 kind, u64 since) {
+  if (!e->profile) return;
+  execute_clock *c = &e->clocks[omp_get_thread_num()];
+  c->ns[kind] += execute_now(e) - since;
+  c->calls[kind]++;
+}
+
+void execute_profile(executor *e, bool on) {
+  e->profile = on;
+  memset(e->clocks, 0, e->threads * sizeof *e->clocks);
+}
+
+static int by_time(const void *x, const void *y) {
+  double a = ((const execute_time *)x)->seconds, b = ((const execute_time *)y)->seconds;
+  return (a < b) - (a > b);
+}
+
+u32 execute_times(const executor *e, execute_time ret_rows[EXECUTE_TIMES]) {
+  static const char *const extra[] = {"pack weights", "head: logits, loss", "head: gradients", "fold lanes", "update"};
+  u32 count = 0;
+  for (u32 k = 0; k < EXTRA_COUNT; k++) {
+    execute_time row = {.name = k < OP_COUNT ? graph_op_name((graph_op)k) : extra[k - OP_COUNT]};
+    for (u32 t = 0; t < e->threads; t++) {
+      row.seconds += 1e-9 * (double)e->clocks[t].ns[k];
+      row.calls += e->clocks[t].calls[k];
+    }
+    if (row.calls) ret_rows[count++] = row;
+  }
+  qsort(ret_rows, count, sizeof *ret_rows, by_time);
+  return count;
+}
+
+// ---- a sequence
+
+// One sequence on its way through the steps.
 typedef struct sequence {
-  const executor *e;
-  const execute_batch *batch;
-  u32 index, thread, lane;
+  const execute_run *run;
+  u32 index, lane;
+  bool fresh; // the lane's first: its gradients are written, not added
+  float *block, *scratch;
 } sequence;
 
+float *execute_block(const executor *e, u32 lane) {
+  return e->blocks[e->order.head_apart ? lane : (u32)omp_get_thread_num()];
+}
+
+static float *lane_sum(const execute_run *r, u32 lane, u32 param) {
+  return lane == 0 ? r->grads[param] : r->e->sums[lane - 1] + r->e->param_offsets[param];
+}
+
 // Tokens and parameters are only read; the kernels' operands are one type for in and out.
-static float *operand(const sequence *s, u32 tensor) {
+static float *operand(const sequence *s, u32 tensor, bool second) {
   if (tensor == GRAPH_NONE) return NULL;
-  const graph *g = s->e->graph;
+  const executor *e = s->run->e;
+  const graph *g = e->graph;
   const graph_tensor *t = &g->tensors[tensor];
   switch (t->kind) {
-  case TENSOR_PARAM: return s->batch->params[t->param];
-  case TENSOR_PARAM_GRAD: return s->e->lanes[s->lane] + s->e->param_offsets[t->param];
+  case TENSOR_PARAM: return s->run->b->params[t->param];
+  case TENSOR_PARAM_GRAD: return lane_sum(s->run, s->lane, t->param);
   case TENSOR_ACT:
-  case TENSOR_ACT_GRAD: return s->e->blocks[s->thread] + s->e->plan.offsets[tensor];
+  case TENSOR_ACT_GRAD: return s->block + (second && e->order.again[tensor] ? e->plan.again : e->plan.offsets)[tensor];
   case TENSOR_TOKENS: {
-    const u32 *ids = tensor == g->tokens ? s->batch->inputs : s->batch->targets;
+    const u32 *ids = tensor == g->tokens ? s->run->b->inputs : s->run->b->targets;
     return (float *)(uintptr_t)(ids + (size_t)s->index * g->seq);
   }
   case TENSOR_SCALAR: break;
@@ -94,50 +208,120 @@ static float *operand(const sequence *s, u32 tensor) {
   return NULL;
 }
 
-static void run_nodes(const sequence *s, u32 begin, u32 end) {
-  const graph *g = s->e->graph;
-  for (u32 n = begin; n < end; n++) {
-    const graph_node *node = &g->nodes[n];
-    kernel_call c = {.graph = g, .node = node, .seq = g->seq, .scratch = s->e->scratch[s->thread]};
-    c.loss_scale = 1.0 / ((double)s->batch->batch * g->seq);
-    for (u32 i = 0; i < NODE_IN_MAX; i++) {
-      c.in[i] = operand(s, node->in[i]);
-      c.in_cols[i] = c.in[i] ? g->tensors[node->in[i]].cols : 0;
+// The first node to add to a sum writes it instead, where the operation can; an embedding's rows are added
+// to one by one, so its table was cleared.
+static u32 accumulate_of(const sequence *s, u32 node) {
+  const graph *g = s->run->e->graph;
+  const graph_node *n = &g->nodes[node];
+  u32 accumulate = n->accumulate;
+  for (u32 i = 0; s->fresh && i < NODE_OUT_MAX; i++)
+    if (n->out[i] != GRAPH_NONE && g->tensors[n->out[i]].kind == TENSOR_PARAM_GRAD &&
+        g->tensors[n->out[i]].producer == node && !(n->op == OP_EMBED_GRAD && i == 0))
+      accumulate &= ~(1u << i);
+  return accumulate;
+}
+
+static kernel_call call_of(const sequence *s, u32 step) {
+  const executor *e = s->run->e;
+  const graph *g = e->graph;
+  u32 index = e->order.steps[step].node;
+  const graph_node *node = &g->nodes[index];
+  bool second = step >= e->order.forward_end;
+  kernel_call c = {.graph = g, .node = node, .seq = g->seq, .scratch = s->scratch};
+  c.accumulate = accumulate_of(s, index);
+  c.loss_scale = 1.0 / ((double)s->run->b->batch * g->seq);
+  if (e->node_packed[index] != GRAPH_NONE) c.packed = e->packed[e->node_packed[index]].to;
+  for (u32 i = 0; i < NODE_IN_MAX; i++) {
+    c.in[i] = operand(s, node->in[i], second);
+    c.in_cols[i] = c.in[i] ? g->tensors[node->in[i]].cols : 0;
+  }
+  for (u32 i = 0; i < NODE_OUT_MAX; i++) {
+    c.out[i] = operand(s, node->out[i], second);
+    c.out_cols[i] = c.out[i] ? g->tensors[node->out[i]].cols : 0;
+  }
+  return c;
+}
+
+static void run_steps(const sequence *s, u32 begin, u32 end) {
+  executor *e = s->run->e;
+  for (u32 i = begin; i < end; i++) {
+    if (e->order.steps[i].node == GRAPH_NONE) continue; // the head
+    kernel_call c = call_of(s, i);
+    u64 since = execute_now(e);
+    require(e->kernels->run[c.node->op]);
+    if (e->order.steps[i].pair) {
+      kernel_call second = call_of(s, ++i);
+      e->kernels->pair(&c, &second);
+    } else {
+      e->kernels->run[c.node->op](&c);
     }
-    for (u32 i = 0; i < NODE_OUT_MAX; i++) {
-      c.out[i] = operand(s, node->out[i]);
-      c.out_cols[i] = c.out[i] ? g->tensors[node->out[i]].cols : 0;
-    }
-    require(s->e->kernels->run[node->op]);
-    s->e->kernels->run[node->op](&c);
+    execute_add_time(e, c.node->op, since);
   }
 }
 
 static double sequence_loss(const sequence *s) {
-  const float *loss = operand(s, s->e->graph->loss);
+  const float *loss = operand(s, s->run->e->graph->loss, false);
   double sum = 0;
-  for (u32 t = 0; t < s->e->graph->seq; t++) sum += loss[t];
+  for (u32 t = 0; t < s->run->e->graph->seq; t++) sum += loss[t];
   return sum;
 }
 
-static void run_lane(executor *e, const execute_batch *b, u32 lane, u32 lanes, bool gradients) {
-  const graph *g = e->graph;
-  if (gradients) memset(e->lanes[lane], 0, e->param_offsets[g->param_count] * sizeof(float));
-  for (u32 i = lane; i < b->batch; i += lanes) {
-    sequence s = {e, b, i, (u32)omp_get_thread_num(), lane};
-    run_nodes(&s, 0, g->forward_end);
+static sequence sequence_of(const execute_run *r, u32 index, u32 lane) {
+  return (sequence){r, index, lane, index == lane, execute_block(r->e, lane), r->e->scratch[omp_get_thread_num()]};
+}
+
+static void clear_embedding(const execute_run *r, u32 lane) {
+  const graph *g = r->e->graph;
+  u32 wte = g->nodes[0].in[1], p = g->tensors[wte].param;
+  memset(lane_sum(r, lane, p), 0, (size_t)g->tensors[wte].rows * g->tensors[wte].cols * sizeof(float));
+}
+
+static void run_lane(const execute_run *r, u32 lane) {
+  executor *e = r->e;
+  for (u32 i = lane; i < r->b->batch; i += r->lanes) {
+    sequence s = sequence_of(r, i, lane);
+    run_steps(&s, 0, e->order.forward_end);
     e->losses[i] = sequence_loss(&s); // its memory is reused after this
-    if (gradients) run_nodes(&s, g->forward_end, g->backward_end);
+    if (!r->grads) continue;
+    if (s.fresh && !e->graph->model.tied) clear_embedding(r, lane);
+    run_steps(&s, e->order.forward_end, e->order.count);
   }
 }
 
-// to[i] = the lanes' sum in order, for one chunk of one parameter.
-static void fold_chunk(const executor *e, u32 lanes, size_t offset, size_t count, float *to) {
-  memcpy(to, e->lanes[0] + offset, count * sizeof *to);
-  for (u32 l = 1; l < lanes; l++) {
-    const float *from = e->lanes[l] + offset;
-    for (size_t i = 0; i < count; i++) to[i] += from[i];
+// ---- all of them
+
+static void run_waves(const execute_run *r) {
+  executor *e = r->e;
+  for (u32 first = 0; first < r->b->batch; first += r->lanes) {
+    u32 count = r->b->batch - first < r->lanes ? r->b->batch - first : r->lanes;
+#pragma omp for schedule(dynamic, 1)
+    for (u32 i = 0; i < count; i++) {
+      sequence s = sequence_of(r, first + i, i);
+      e->losses[first + i] = 0;
+      run_steps(&s, 0, e->order.forward_end);
+    }
+    for (u32 i = 0; i < count; i++) execute_head_run(r, first + i, e->blocks[i]);
+    if (!r->grads) continue;
+#pragma omp for schedule(dynamic, 1)
+    for (u32 i = 0; i < count; i++) {
+      sequence s = sequence_of(r, first + i, i);
+      run_steps(&s, e->order.forward_end, e->order.count);
+    }
+    execute_head_finish(r, first, count);
   }
+}
+
+static void pack_weights(const execute_run *r) {
+  executor *e = r->e;
+  u64 since = execute_now(e);
+#pragma omp for schedule(dynamic, 1)
+  for (u32 task = 0; task < e->pack_tasks; task++) {
+    u32 i = e->packed_count - 1;
+    while (e->packed[i].first_task > task) i--;
+    weight_pack p = pack_of(e, &e->packed[i], r->b->params);
+    e->kernels->pack(&p, task - e->packed[i].first_task);
+  }
+  execute_add_time(e, EXTRA_PACK, since);
 }
 
 static size_t param_count(const graph *g, u32 param) {
@@ -146,43 +330,88 @@ static size_t param_count(const graph *g, u32 param) {
 }
 
 // Every thread of the region calls this; chunks go around the threads.
-static void fold_lanes(const executor *e, u32 lanes, float *const *grads) {
-  const graph *g = e->graph;
+static void fold_lanes(const execute_run *r) {
+  const executor *e = r->e;
   size_t chunk = 0, mine = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
-  for (u32 p = 0; p < g->param_count; p++) {
-    size_t count = param_count(g, p);
+  for (u32 p = 0; p < e->graph->param_count && r->lanes > 1; p++) {
+    size_t count = e->shared[p] ? 0 : param_count(e->graph, p);
     for (size_t i = 0; i < count; i += FOLD_CHUNK, chunk++) {
       if (chunk % threads != mine) continue;
       size_t n = count - i < FOLD_CHUNK ? count - i : FOLD_CHUNK;
-      fold_chunk(e, lanes, e->param_offsets[p] + i, n, grads[p] + i);
+      float *to = r->grads[p] + i;
+      for (u32 l = 1; l < r->lanes; l++) {
+        const float *from = lane_sum(r, l, p) + i;
+        for (size_t k = 0; k < n; k++) to[k] += from[k];
+      }
     }
   }
+#pragma omp barrier
 }
 
-static double execute(executor *e, const execute_batch *b, float *const *grads) {
-  require(b->batch > 0 && b->batch <= e->max_batch);
-  u32 lanes = execute_lanes(e->graph, b->batch);
-  u32 threads = lanes < e->threads ? lanes : e->threads; // a single sequence runs in block 0
+static void finish(const execute_run *r) {
+  executor *e = r->e;
+  u64 since = execute_now(e);
+  if (r->grads) fold_lanes(r);
+  execute_add_time(e, EXTRA_FOLD, since);
+#pragma omp single
+  {
+    double sum = 0;
+    for (u32 i = 0; i < r->b->batch; i++) sum += e->losses[i];
+    e->loss = sum / ((double)r->b->batch * e->graph->seq);
+  }
+  since = execute_now(e);
+  if (r->after) r->after(r->user);
+  execute_add_time(e, EXTRA_AFTER, since);
+}
+
+double execute_gradients_then(executor *e, const execute_batch *b, float *const *grads, execute_after *after, void *user) {
+  require(b->batch > 0 && b->batch <= e->setup.max_batch);
+  execute_run r = {e, b, grads, count_lanes(e->graph, b->batch, e->order.head_apart), after, user};
+  e->last_params = b->params;
+  // A single sequence runs in block 0.
+  u32 threads = r.lanes < e->threads && !e->order.head_apart ? r.lanes : e->threads;
 #pragma omp parallel num_threads(threads)
   {
+    pack_weights(&r);
+    if (e->order.head_apart) {
+      run_waves(&r);
+    } else {
 #pragma omp for schedule(dynamic, 1)
-    for (u32 lane = 0; lane < lanes; lane++) run_lane(e, b, lane, lanes, grads != NULL);
-    if (grads) fold_lanes(e, lanes, grads);
+      for (u32 lane = 0; lane < r.lanes; lane++) run_lane(&r, lane);
+    }
+    finish(&r);
   }
-  double sum = 0;
-  for (u32 i = 0; i < b->batch; i++) sum += e->losses[i];
-  return sum / ((double)b->batch * e->graph->seq);
+  return e->loss;
 }
 
-double execute_forward(executor *e, const execute_batch *b) { return execute(e, b, NULL); }
+double execute_forward(executor *e, const execute_batch *b) { return execute_gradients_then(e, b, NULL, NULL, NULL); }
 
 double execute_gradients(executor *e, const execute_batch *b, float *const *grads) {
   require(grads);
-  return execute(e, b, grads);
+  return execute_gradients_then(e, b, grads, NULL, NULL);
+}
+
+double execute_loss(const executor *e) { return e->loss; }
+
+// Logits that were not kept are made again.
+static void read_logits(const executor *e, float *ret_values) {
+  const graph *g = e->graph;
+  const graph_node *n = &g->nodes[e->head.node];
+  kernel_call c = {.graph = g, .node = n, .seq = g->seq, .scratch = e->scratch[0]};
+  c.in[0] = e->blocks[0] + e->plan.offsets[e->order.head_x];
+  c.in[1] = e->last_params[g->tensors[n->in[1]].param];
+  c.in_cols[0] = g->model.width;
+  c.out[0] = ret_values;
+  c.out_cols[0] = g->model.vocab;
+  e->kernels->run[OP_LINEAR](&c);
 }
 
 void execute_read(const executor *e, u32 tensor, float *ret_values) {
   const graph_tensor *t = &e->graph->tensors[tensor];
-  require(t->kind == TENSOR_ACT);
+  require(t->kind == TENSOR_ACT && !e->order.again[tensor]);
+  if (tensor == e->graph->logits && e->order.head_apart) {
+    read_logits(e, ret_values);
+    return;
+  }
   memcpy(ret_values, e->blocks[0] + e->plan.offsets[tensor], (size_t)e->graph->seq * t->cols * sizeof(float));
 }

@@ -7,8 +7,23 @@
 
 typedef struct executor executor;
 
-// Everything is taken from `a` here: parameters' gradients per lane and one planned activation block
-// per thread. CODE_CONFIG with the size wanted when memory does not suffice.
+// What differs from the ordinary; zeros are the ordinary.
+typedef struct execute_options {
+  bool recompute; // run blocks forward again instead of keeping what is inside them
+  // Where the unembedding and loss are done: AUTO lets the size of the vocabulary decide.
+  enum { HEAD_AUTO, HEAD_IN_LANES, HEAD_TOGETHER } head;
+} execute_options;
+
+typedef struct executor_setup {
+  const graph *graph;
+  const kernel_table *kernels;
+  u32 max_batch, threads;
+  execute_options options;
+} executor_setup;
+
+// Everything is taken from `a` here: parameters' gradients per lane and planned activation blocks.
+// CODE_CONFIG with the size wanted when memory does not suffice.
+executor *executor_open(const executor_setup *s, arena *a, status *st);
 executor *executor_create(const graph *g, const kernel_table *k, u32 max_batch, u32 threads, arena *a,
                           status *st);
 
@@ -23,7 +38,24 @@ typedef struct execute_batch {
 double execute_forward(executor *e, const execute_batch *b);
 // Mean loss, and gradients of the mean loss into grads[p] (summed over the batch, overwritten).
 double execute_gradients(executor *e, const execute_batch *b, float *const *grads);
+// The same, and `after` is called by every thread of the parallel region once the gradients are complete:
+// it shares its work with `omp for`, which needs no region of its own, and may ask for the loss.
+typedef void execute_after(void *user);
+double execute_gradients_then(executor *e, const execute_batch *b, float *const *grads, execute_after *after, void *user);
+double execute_loss(const executor *e);
 // Copies an activation out, [seq][cols]. Valid after execute_forward of a single sequence (batch 1), until
-// the next call: forward activations keep their memory to the end of the forward nodes.
+// the next call: forward activations keep their memory to the end of the forward nodes. Not for what is
+// inside blocks that are recomputed.
 void execute_read(const executor *e, u32 tensor, float *ret_values);
 u32 execute_lanes(const graph *g, u32 batch);
+
+// Time by operation since it was asked for, over all threads.
+typedef struct execute_time {
+  const char *name;
+  double seconds;
+  u64 calls;
+} execute_time;
+enum { EXECUTE_TIMES = OP_COUNT + 8 };
+void execute_profile(executor *e, bool on);
+// The rows that are not zero, the largest first; returns how many.
+u32 execute_times(const executor *e, execute_time ret_rows[EXECUTE_TIMES]);

@@ -5,7 +5,7 @@
 #include "model/compute/vector.h"
 
 // A micro-tile is GEMM_MR rows by GEMM_NR columns held in registers.
-#if LEVEL == 4
+#if LEVEL >= 4
 #define GEMM_ROWS 8
 #define GEMM_COLS 32
 #elif LEVEL == 3
@@ -17,7 +17,7 @@
 #endif
 enum { GEMM_MR = GEMM_ROWS, GEMM_NR = GEMM_COLS, GEMM_NV = GEMM_NR / VW };
 // A packed block of B, KC x NC floats, stays in a second-level cache of 1 MiB.
-enum { GEMM_KC = 256, GEMM_NC = 480 };
+enum { GEMM_KC = 256, GEMM_NC = 512 };
 enum { GEMM_SCRATCH = GEMM_KC * (GEMM_NC + GEMM_MR) };
 
 // A strided view: element (i, j) is at p[i * row + j * col], and one of the strides is 1.
@@ -26,14 +26,24 @@ typedef struct matrix_view {
   size_t row, col;
 } matrix_view;
 
+// A finished block of C: rows [row, row + rows) and columns [col, col + cols).
+typedef struct gemm_area {
+  u32 row, rows, col, cols;
+} gemm_area;
+typedef void gemm_after(const void *user, gemm_area area);
+
 typedef struct gemm_job {
   u32 m, n, k;
   matrix_view a, b; // m x k, k x n
   float *c;         // m x n, rows c_row apart
   size_t c_row;
   float alpha;
-  bool accumulate; // add to C instead of writing it
-  float *scratch;  // GEMM_SCRATCH floats, aligned to 64 bytes
+  bool accumulate;     // add to C instead of writing it
+  const float *init;   // n values that C begins with in every row, or NULL
+  const float *packed; // B as gemm_pack_weight leaves it, and then rows of A are read where they lie; or NULL
+  gemm_after *after;   // called on blocks of C as they are finished, while they are in the cache; or NULL
+  const void *after_user;
+  float *scratch;      // GEMM_SCRATCH floats, aligned to 64 bytes
 } gemm_job;
 
 // Where a micro-tile goes: the first rows x cols of it.
@@ -43,6 +53,7 @@ typedef struct gemm_tile {
   u32 rows, cols;
   float alpha;
   bool accumulate;
+  const float *init; // added to the product in every row, or NULL
 } gemm_tile;
 
 typedef float quad __attribute__((vector_size(16)));
@@ -109,7 +120,7 @@ INLINE void gemm_store(const vf acc[GEMM_MR][GEMM_NV], const gemm_tile *t) {
       for (u32 v = 0; v < GEMM_NV; v++) {
         float *c = t->c + i * t->c_row + v * VW;
         vf value = acc[i][v] * t->alpha;
-        vf_store(c, t->accumulate ? vf_load(c) + value : value);
+        vf_store(c, t->accumulate ? vf_load(c) + value : t->init ? vf_load(t->init + v * VW) + value : value);
       }
     return;
   }
@@ -119,8 +130,14 @@ INLINE void gemm_store(const vf acc[GEMM_MR][GEMM_NV], const gemm_tile *t) {
   for (u32 i = 0; i < t->rows; i++)
     for (u32 j = 0; j < t->cols; j++) {
       float *c = t->c + i * t->c_row + j;
-      *c = t->accumulate ? *c + part[i][j] : part[i][j];
+      *c = t->accumulate ? *c + part[i][j] : t->init ? t->init[j] + part[i][j] : part[i][j];
     }
+}
+
+// What will be added to is on its way while the product is computed.
+INLINE void gemm_expect(const gemm_tile *t) {
+  for (u32 i = 0; t->accumulate && i < t->rows; i++)
+    for (u32 j = 0; j < GEMM_NR; j += 16) __builtin_prefetch(t->c + i * t->c_row + j, 1);
 }
 
 // One micro-tile: A's element (i, q) is a[i * row + q * col], B is a packed panel. Rows beyond t->rows
@@ -128,6 +145,7 @@ INLINE void gemm_store(const vf acc[GEMM_MR][GEMM_NV], const gemm_tile *t) {
 INLINE void gemm_micro(u32 k, const float *a, size_t row, size_t col, const float *b, const gemm_tile *t) {
   vf acc[GEMM_MR][GEMM_NV] = {0};
   const float *ai[GEMM_MR];
+  gemm_expect(t);
   for (u32 i = 0; i < GEMM_MR; i++) ai[i] = a + (i < t->rows ? i : t->rows - 1) * row;
   for (size_t q = 0; q < k; q++) {
     vf bv[GEMM_NV];
@@ -141,6 +159,7 @@ INLINE void gemm_micro(u32 k, const float *a, size_t row, size_t col, const floa
 // The same on a packed panel of A, [k][GEMM_MR].
 INLINE void gemm_micro_packed(u32 k, const float *a, const float *b, const gemm_tile *t) {
   vf acc[GEMM_MR][GEMM_NV] = {0};
+  gemm_expect(t);
   for (u32 q = 0; q < k; q++, a += GEMM_MR, b += GEMM_NR) {
     vf bv[GEMM_NV];
     for (u32 v = 0; v < GEMM_NV; v++) bv[v] = vf_load(b + v * VW);
@@ -150,30 +169,51 @@ INLINE void gemm_micro_packed(u32 k, const float *a, const float *b, const gemm_
   gemm_store(acc, t);
 }
 
-// One block of B, packed, against all rows of A.
-static inline void gemm_block(const gemm_job *g, matrix_view a, u32 k, u32 j0, u32 n, bool accumulate) {
-  const float *panels = g->scratch;
+// One block of B against all rows of A.
+typedef struct gemm_part {
+  u32 j, n, q, k; // columns j .. j + n, terms q .. q + k of the sums
+  const float *panels;
+} gemm_part;
+
+static inline void gemm_block(const gemm_job *g, const gemm_part *p) {
   float *a_panel = g->scratch + (size_t)GEMM_KC * GEMM_NC;
+  bool accumulate = g->accumulate || p->q, last = p->q + p->k == g->k;
+  const float *init = g->init && !p->q ? g->init + p->j : NULL;
   for (u32 i = 0; i < g->m; i += GEMM_MR) {
     u32 rows = g->m - i < GEMM_MR ? g->m - i : GEMM_MR;
-    gemm_pack((matrix_view){a.p + i * a.row, a.row, a.col}, rows, k, GEMM_MR, a_panel);
-    for (u32 j = 0; j < n; j += GEMM_NR) {
-      u32 cols = n - j < GEMM_NR ? n - j : GEMM_NR;
-      gemm_tile t = {g->c + i * g->c_row + j0 + j, g->c_row, rows, cols, g->alpha, accumulate};
-      gemm_micro_packed(k, a_panel, panels + (size_t)j * k, &t);
+    const float *a = g->a.p + i * g->a.row + p->q * g->a.col;
+    if (!g->packed) gemm_pack((matrix_view){a, g->a.row, g->a.col}, rows, p->k, GEMM_MR, a_panel);
+    for (u32 j = 0; j < p->n; j += GEMM_NR) {
+      u32 cols = p->n - j < GEMM_NR ? p->n - j : GEMM_NR;
+      gemm_tile t = {g->c + i * g->c_row + p->j + j, g->c_row, rows, cols, g->alpha, accumulate, init ? init + j : NULL};
+      if (g->packed)
+        gemm_micro(p->k, a, g->a.row, 1, p->panels + (size_t)j * p->k, &t);
+      else
+        gemm_micro_packed(p->k, a_panel, p->panels + (size_t)j * p->k, &t);
     }
+    if (g->after && last) g->after(g->after_user, (gemm_area){i, rows, p->j, p->n});
   }
 }
 
+INLINE size_t gemm_whole_panels(size_t n) { return (n + GEMM_NR - 1) / GEMM_NR * GEMM_NR; }
+
 static inline void gemm_run(const gemm_job *g) {
-  for (u32 j = 0; j < g->n; j += GEMM_NC) {
-    u32 n = g->n - j < GEMM_NC ? g->n - j : GEMM_NC;
+  require(!(g->init && g->accumulate) && (!g->packed || g->a.col == 1));
+  for (u32 j = 0; j < g->n; j += GEMM_NC)
     for (u32 q = 0; q < g->k; q += GEMM_KC) {
-      u32 k = g->k - q < GEMM_KC ? g->k - q : GEMM_KC;
-      matrix_view a = {g->a.p + q * g->a.col, g->a.row, g->a.col};
-      matrix_view b = {g->b.p + q * g->b.row + j * g->b.col, g->b.row, g->b.col};
-      gemm_pack_b(b, n, k, g->scratch);
-      gemm_block(g, a, k, j, n, g->accumulate || q);
+      gemm_part p = {j, g->n - j < GEMM_NC ? g->n - j : GEMM_NC, q, g->k - q < GEMM_KC ? g->k - q : GEMM_KC, g->scratch};
+      if (g->packed)
+        p.panels = g->packed + q * gemm_whole_panels(g->n) + (size_t)j * p.k;
+      else
+        gemm_pack_b((matrix_view){g->b.p + q * g->b.row + j * g->b.col, g->b.row, g->b.col}, p.n, p.k, g->scratch);
+      gemm_block(g, &p);
     }
-  }
+}
+
+// All of B as gemm_run takes it in job.packed: blocks of GEMM_KC terms one after the other, panels in each.
+// Block `block` of them.
+static inline void gemm_pack_weight(matrix_view b, u32 n, u32 k, u32 block, float *to) {
+  u32 q = block * GEMM_KC;
+  gemm_pack_b((matrix_view){b.p + q * b.row, b.row, b.col}, n, k - q < GEMM_KC ? k - q : GEMM_KC,
+              to + q * gemm_whole_panels(n));
 }

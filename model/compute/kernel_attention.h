@@ -87,7 +87,7 @@ static void strip_scores(const attention_strip *s, u32 dh, const float *rows, co
   for (u32 i = 0; i < s->rows; i += GEMM_MR) {
     u32 count = s->rows - i < GEMM_MR ? s->rows - i : GEMM_MR;
     for (u32 j = 0; j < s->start + i + count; j += GEMM_NR) {
-      gemm_tile t = {out.c + i * out.c_row + j, out.c_row, count, GEMM_NR, out.alpha, false};
+      gemm_tile t = {out.c + i * out.c_row + j, out.c_row, count, GEMM_NR, out.alpha, false, NULL};
       gemm_micro_packed(dh, rows + (size_t)i * dh, across + (size_t)j * dh, &t);
     }
   }
@@ -111,7 +111,7 @@ static void strip_multiply(const strip_product *p) {
     for (u32 j = 0; j < p->n; j += GEMM_NR) {
       u32 rows = p->m - i < GEMM_MR ? p->m - i : GEMM_MR, cols = p->n - j < GEMM_NR ? p->n - j : GEMM_NR;
       u32 k = p->causal && i + rows - 1 + p->causal < p->k ? i + rows - 1 + p->causal : p->k;
-      gemm_tile t = {p->c + i * p->c_row + j, p->c_row, rows, cols, p->alpha, p->accumulate};
+      gemm_tile t = {p->c + i * p->c_row + j, p->c_row, rows, cols, p->alpha, p->accumulate, NULL};
       gemm_micro(k, p->a.p + i * p->a.row, p->a.row, p->a.col, p->panels + j * p->panel_k, &t);
     }
 }
@@ -178,7 +178,7 @@ static void attention(const kernel_call *c) {
   u32 dh = model_head_width(&c->graph->model);
   attention_work w;
   attention_layout(c->seq, dh, c->scratch, &w);
-  require(!c->node->accumulate);
+  require(!c->accumulate);
   for (u32 head = 0; head < c->graph->model.heads; head++) {
     attention_head h = attention_head_of(c, c->in[0], head);
     attention_forward_head(&h, &w, c->out[0] + (size_t)head * dh, c->out[1]);
@@ -252,7 +252,7 @@ static void attention_grad_head(const attention_head *h, const attention_work *w
 static void attention_grad(const kernel_call *c) {
   u32 width = c->graph->model.width, dh = model_head_width(&c->graph->model);
   float *dqkv = c->out[0];
-  bool accumulate = c->node->accumulate & 1;
+  bool accumulate = c->accumulate & 1;
   attention_work w;
   attention_layout(c->seq, dh, c->scratch, &w);
   if (!accumulate) memset(dqkv, 0, (size_t)c->seq * 3 * width * sizeof *dqkv); // dk and dv add up strips

@@ -69,7 +69,7 @@ static void activation_grad(const kernel_call *c) {
   size_t count = (size_t)c->seq * c->in_cols[0];
   const float *dy = c->in[0], *x = c->in[1];
   float *dx = c->out[0];
-  bool add = c->node->accumulate & 1;
+  bool add = c->accumulate & 1;
 #define SLOPE(slope)                                                                               \
   EACH(put_or_add(dx + i, left, row_part(dy + i, 0, left, 0) * slope(row_part(x + i, 0, left, 0)), add);)
   switch ((activation_kind)c->graph->model.activation) {
@@ -95,8 +95,8 @@ static inline void scaled(const float *from, float factor, float *to, size_t cou
 
 static void residual_grad(const kernel_call *c) {
   size_t count = (size_t)c->seq * c->in_cols[0];
-  if (c->out[0]) scaled(c->in[0], 1, c->out[0], count, c->node->accumulate & 1);
-  if (c->out[1]) scaled(c->in[0], (float)c->node->scale, c->out[1], count, c->node->accumulate >> 1 & 1);
+  if (c->out[0]) scaled(c->in[0], 1, c->out[0], count, c->accumulate & 1);
+  if (c->out[1]) scaled(c->in[0], (float)c->node->scale, c->out[1], count, c->accumulate >> 1 & 1);
 }
 
 // x = scale (wte[token] (+ wpe[t]))
@@ -118,10 +118,10 @@ static void embed_grad(const kernel_call *c) {
   const u32 *tokens = (const u32 *)(const void *)c->in[1];
   size_t cols = c->in_cols[0];
   float scale = (float)c->node->scale;
-  require(c->node->accumulate & 1);
+  require(c->accumulate & 1);
   for (size_t t = 0; t < c->seq; t++) {
     require(tokens[t] < c->graph->model.vocab);
     scaled(c->in[0] + t * cols, scale, c->out[0] + tokens[t] * cols, cols, true);
   }
-  if (c->out[1]) scaled(c->in[0], scale, c->out[1], c->seq * cols, c->node->accumulate >> 1 & 1);
+  if (c->out[1]) scaled(c->in[0], scale, c->out[1], c->seq * cols, c->accumulate >> 1 & 1);
 }

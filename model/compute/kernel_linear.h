@@ -1,36 +1,79 @@
-// Linear layers: three products with the operands as they lie in memory.
+// Linear layers: three products with the operands as they lie in memory, or the weight as packed once per
+// step; and pairs of a product with the elementwise operation behind it, done while its blocks are cached.
 #pragma once
 
-#include "model/compute/gemm.h"
+#include "model/compute/gemm_bf16.h"
+#include "model/compute/kernel_elementwise.h"
 
-// y = scale (x W^T + bias)
-static void linear(const kernel_call *c) {
-  u32 rows = c->seq, in = c->in_cols[0], out = c->out_cols[0];
-  const float *bias = c->in[2];
-  float scale = (float)c->node->scale, *y = c->out[0];
-  bool accumulate = c->node->accumulate & 1;
-  for (size_t t = 0; bias && t < rows; t++)
-    for (u32 j = 0; j < out; j++) y[t * out + j] = scale * bias[j] + (accumulate ? y[t * out + j] : 0.0f);
-  gemm_run(&(gemm_job){.m = rows, .n = out, .k = in,
-                       .a = {c->in[0], in, 1},
-                       .b = {c->in[1], 1, in},
-                       .c = y, .c_row = out,
-                       .alpha = scale,
-                       .accumulate = bias || accumulate,
-                       .scratch = c->scratch});
+// Every kernel here exists twice: for fp32, and with operands rounded to bfloat16.
+INLINE void product(const gemm_job *g, bool bf16) {
+  if (bf16)
+    bf16_run(g);
+  else
+    gemm_run(g);
 }
 
+static size_t weight_packed_words(u32 out, u32 in, bool backward) {
+  return backward ? (out + 1) / 2 * gemm_whole_panels(in) : (in + 1) / 2 * gemm_whole_panels(out);
+}
+
+static size_t weight_packed_floats(u32 out, u32 in, bool backward) {
+  return backward ? out * gemm_whole_panels(in) : in * gemm_whole_panels(out);
+}
+
+static u32 weight_pack_tasks(const weight_pack *w) { return ((w->backward ? w->out : w->in) + GEMM_KC - 1) / GEMM_KC; }
+
+static void weight_pack_task(const weight_pack *w, u32 task) {
+  if (w->backward)
+    gemm_pack_weight((matrix_view){w->weight, w->in, 1}, w->in, w->out, task, w->to);
+  else
+    gemm_pack_weight((matrix_view){w->weight, 1, w->in}, w->out, w->in, task, w->to);
+}
+
+static void weight_pack_task_bf16(const weight_pack *w, u32 task) {
+  if (w->backward)
+    bf16_pack_weight((matrix_view){w->weight, w->in, 1}, w->in, w->out, task, w->to);
+  else
+    bf16_pack_weight((matrix_view){w->weight, 1, w->in}, w->out, w->in, task, w->to);
+}
+
+// What is done with the blocks of a product as they are finished.
+typedef struct linear_then {
+  gemm_after *after;
+  const void *user;
+} linear_then;
+
+// y = scale (x W^T + bias); the scaled bias lies behind the product's scratch.
+INLINE void linear_of(const kernel_call *c, linear_then then, bool bf16) {
+  u32 in = c->in_cols[0], out = c->out_cols[0];
+  float scale = (float)c->node->scale, *init = c->in[2] ? c->scratch + GEMM_SCRATCH : NULL;
+  for (u32 j = 0; init && j < out; j++) init[j] = scale * c->in[2][j];
+  product(&(gemm_job){.m = c->seq, .n = out, .k = in,
+                       .a = {c->in[0], in, 1},
+                       .b = {c->in[1], 1, in},
+                       .c = c->out[0], .c_row = out,
+                       .alpha = scale,
+                       .accumulate = c->accumulate & 1,
+                       .init = init, .packed = c->packed,
+                       .after = then.after, .after_user = then.user,
+                       .scratch = c->scratch}, bf16);
+}
+
+
 // dx = scale dy W
-static void linear_grad_x(const kernel_call *c) {
+INLINE void linear_grad_x_of(const kernel_call *c, linear_then then, bool bf16) {
   u32 out = c->in_cols[0], in = c->out_cols[0];
-  gemm_run(&(gemm_job){.m = c->seq, .n = in, .k = out,
+  product(&(gemm_job){.m = c->seq, .n = in, .k = out,
                        .a = {c->in[0], out, 1},
                        .b = {c->in[1], in, 1},
                        .c = c->out[0], .c_row = in,
                        .alpha = (float)c->node->scale,
-                       .accumulate = c->node->accumulate & 1,
-                       .scratch = c->scratch});
+                       .accumulate = c->accumulate & 1,
+                       .packed = c->packed,
+                       .after = then.after, .after_user = then.user,
+                       .scratch = c->scratch}, bf16);
 }
+
 
 // to[j] = factor * sum over rows of x[row][j] (+ to[j])
 static inline void column_sums(const float *x, u32 rows, u32 cols, float factor, float *to, bool accumulate) {
@@ -48,15 +91,59 @@ static inline void column_sums(const float *x, u32 rows, u32 cols, float factor,
 }
 
 // dW (+)= scale dy^T x ; dbias (+)= scale sum_t dy
-static void linear_grad_w(const kernel_call *c) {
+INLINE void linear_grad_w_of(const kernel_call *c, bool bf16) {
   u32 out = c->in_cols[0], in = c->in_cols[1];
   float scale = (float)c->node->scale;
-  gemm_run(&(gemm_job){.m = out, .n = in, .k = c->seq,
+  product(&(gemm_job){.m = out, .n = in, .k = c->seq,
                        .a = {c->in[0], 1, out},
                        .b = {c->in[1], in, 1},
                        .c = c->out[0], .c_row = in,
                        .alpha = scale,
-                       .accumulate = c->node->accumulate & 1,
-                       .scratch = c->scratch});
-  if (c->out[1]) column_sums(c->in[0], c->seq, out, scale, c->out[1], c->node->accumulate >> 1 & 1);
+                       .accumulate = c->accumulate & 1,
+                       .scratch = c->scratch}, bf16);
+  if (c->out[1]) column_sums(c->in[0], c->seq, out, scale, c->out[1], c->accumulate >> 1 & 1);
 }
+
+// ---- pairs
+
+// The elementwise operation on a finished block: whole rows at once, or row by row as rows of its columns.
+static void after_elementwise(const void *user, gemm_area area) {
+  const kernel_call *second = user;
+  u32 width = second->out_cols[0], rows = area.cols == width ? 1 : area.rows;
+  kernel_call c = *second;
+  c.seq = area.rows / rows;
+  c.in_cols[0] = area.cols;
+  for (u32 i = 0; i < rows; i++) {
+    size_t at = (size_t)(area.row + i) * width + area.col;
+    for (u32 k = 0; k < 2; k++) c.in[k] = second->in[k] ? second->in[k] + at : NULL;
+    c.out[0] = second->out[0] + at;
+    switch (c.node->op) {
+    case OP_ACTIVATION: activation(&c); break;
+    case OP_RESIDUAL: residual(&c); break;
+    default: activation_grad(&c); break;
+    }
+  }
+}
+
+static bool linear_pairs(graph_op first, graph_op second) {
+  return (first == OP_LINEAR && (second == OP_ACTIVATION || second == OP_RESIDUAL)) ||
+         (first == OP_LINEAR_GRAD_X && second == OP_ACTIVATION_GRAD);
+}
+
+INLINE void linear_pair_of(const kernel_call *first, const kernel_call *second, bool bf16) {
+  linear_then then = {after_elementwise, second};
+  if (first->node->op == OP_LINEAR)
+    linear_of(first, then, bf16);
+  else
+    linear_grad_x_of(first, then, bf16);
+}
+
+static void linear(const kernel_call *c) { linear_of(c, (linear_then){0}, false); }
+static void linear_grad_x(const kernel_call *c) { linear_grad_x_of(c, (linear_then){0}, false); }
+static void linear_grad_w(const kernel_call *c) { linear_grad_w_of(c, false); }
+static void linear_pair(const kernel_call *first, const kernel_call *second) { linear_pair_of(first, second, false); }
+
+static void linear_bf16(const kernel_call *c) { linear_of(c, (linear_then){0}, true); }
+static void linear_grad_x_bf16(const kernel_call *c) { linear_grad_x_of(c, (linear_then){0}, true); }
+static void linear_grad_w_bf16(const kernel_call *c) { linear_grad_w_of(c, true); }
+static void linear_pair_bf16(const kernel_call *first, const kernel_call *second) { linear_pair_of(first, second, true); }

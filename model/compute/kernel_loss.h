@@ -24,15 +24,46 @@ INLINE float row_exp_sum(const float *x, u32 n, float most, float *ret_terms) {
   return wide_sum(sum);
 }
 
+// Largest value and sum of e^(x - largest), over chunks of HEAD_CHUNK so that a chunk can be done alone.
+typedef struct loss_part {
+  float most, sum;
+} loss_part;
+
+INLINE loss_part loss_chunk(const float *x, u32 n) {
+  float most = row_max(x, n);
+  return (loss_part){most, row_exp_sum(x, n, most, NULL)};
+}
+
+INLINE float exp_one(float x) { return vf_exp(vf_set(x))[0]; }
+
+INLINE loss_part loss_join(loss_part a, loss_part b) {
+  float most = b.most > a.most || b.most != b.most ? b.most : a.most;
+  return (loss_part){most, a.sum * exp_one(a.most - most) + b.sum * exp_one(b.most - most)};
+}
+
+static loss_part loss_row(const float *x, u32 n) {
+  loss_part all = loss_chunk(x, n < HEAD_CHUNK ? n : HEAD_CHUNK);
+  for (u32 j = HEAD_CHUNK; j < n; j += HEAD_CHUNK)
+    all = loss_join(all, loss_chunk(x + j, n - j < HEAD_CHUNK ? n - j : HEAD_CHUNK));
+  return all;
+}
+
+INLINE float loss_of(loss_part p, float target) { return vf_log(vf_set(p.sum))[0] + (p.most - target); }
+
+// d (may be x) = e^(x - most) share, the target's less factor; `target` is n or more where it is elsewhere.
+INLINE void loss_grad_part(const float *x, u32 n, loss_part p, float factor, u32 target, float *d) {
+  float share = factor / p.sum;
+  for (u32 i = 0; i < n; i += VW) row_put(d, i, n, vf_exp(row_part(x, i, n, 0) - p.most) * share);
+  if (target < n) d[target] -= factor;
+}
+
 static void loss(const kernel_call *c) {
   u32 n = c->in_cols[0];
   const u32 *targets = (const u32 *)(const void *)c->in[1];
   for (size_t t = 0; t < c->seq; t++) {
     const float *x = c->in[0] + t * n;
     require(targets[t] < n);
-    float most = row_max(x, n), sum = row_exp_sum(x, n, most, NULL);
-    float log_sum = vf_log(vf_set(sum))[0];
-    c->out[0][t] = log_sum + (most - x[targets[t]]);
+    c->out[0][t] = loss_of(loss_row(x, n), x[targets[t]]);
   }
 }
 
@@ -41,13 +72,10 @@ static void loss_grad(const kernel_call *c) {
   u32 n = c->in_cols[0];
   const u32 *targets = (const u32 *)(const void *)c->in[1];
   float factor = (float)(c->node->scale * c->loss_scale);
-  require(!(c->node->accumulate & 1));
+  require(!(c->accumulate & 1));
   for (size_t t = 0; t < c->seq; t++) {
     const float *x = c->in[0] + t * n;
-    float *d = c->out[0] + t * n;
     require(targets[t] < n);
-    float most = row_max(x, n), share = factor / row_exp_sum(x, n, most, d);
-    for (u32 i = 0; i < n; i += VW) row_put(d, i, n, row_part(d, i, n, 0) * share);
-    d[targets[t]] -= factor;
+    loss_grad_part(x, n, loss_row(x, n), factor, targets[t], c->out[0] + t * n);
   }
 }

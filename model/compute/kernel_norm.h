@@ -76,7 +76,7 @@ INLINE void norm_means(const norm_row *r, float ret_mean[2]) {
 
 // dx = rstd (dy g - mean(dy g) - xhat mean(dy g xhat)) ; dg += sum_t dy xhat ; db += sum_t dy
 static void layernorm_grad(const kernel_call *c) {
-  u32 n = c->in_cols[1], add = c->node->accumulate;
+  u32 n = c->in_cols[1], add = c->accumulate;
   float *dg = c->out[1], *db = c->out[2];
   if (dg && !(add & 2)) memset(dg, 0, n * sizeof *dg);
   if (db && !(add & 4)) memset(db, 0, n * sizeof *db);

@@ -3,6 +3,7 @@
 
 #include "model/compute/kernel_attention.h"
 #include "model/compute/kernel_elementwise.h"
+#include "model/compute/kernel_head.h"
 #include "model/compute/kernel_linear.h"
 #include "model/compute/kernel_loss.h"
 #include "model/compute/kernel_norm.h"
@@ -13,14 +14,16 @@
 #define LEVEL_TEXT(level) LEVEL_TEXT_(level)
 
 static size_t scratch_floats(const graph *g) {
-  size_t gemm = GEMM_SCRATCH, attention = attention_scratch_floats(g);
+  size_t widest = model_hidden_width(&g->model); // of a layer's scaled bias
+  if (widest < 3 * (size_t)g->model.width) widest = 3 * (size_t)g->model.width;
+  size_t gemm = GEMM_SCRATCH + widest, attention = attention_scratch_floats(g);
   return gemm > attention ? gemm : attention;
 }
 
 static void gemm_one(const gemm_request *r, float *scratch) {
   matrix_view a = r->a_transposed ? (matrix_view){r->a, 1, r->m} : (matrix_view){r->a, r->k, 1};
   matrix_view b = r->b_transposed ? (matrix_view){r->b, 1, r->k} : (matrix_view){r->b, r->n, 1};
-  gemm_run(&(gemm_job){r->m, r->n, r->k, a, b, r->c, r->n, r->alpha, r->accumulate, scratch});
+  gemm_run(&(gemm_job){r->m, r->n, r->k, a, b, r->c, r->n, r->alpha, r->accumulate, .scratch = scratch});
 }
 
 #define MAP(name, function, fill)                                                                  \
@@ -34,24 +37,38 @@ MAP(map_tanh, vf_tanh, 0)
 MAP(map_erf, vf_erf, 0)
 MAP(map_log, vf_log, 1)
 
+// Both tables, with a suffix for what they do otherwise.
+#define TABLE(text, suffix, packed)                                                                \
+  {.name = text,                                                                                   \
+   .run = {[OP_EMBED] = embed,                                                                     \
+           [OP_LAYERNORM] = layernorm,                                                             \
+           [OP_LINEAR] = linear##suffix,                                                           \
+           [OP_ATTENTION] = attention,                                                             \
+           [OP_ACTIVATION] = activation,                                                           \
+           [OP_RESIDUAL] = residual,                                                               \
+           [OP_LOSS] = loss,                                                                       \
+           [OP_LOSS_GRAD] = loss_grad,                                                             \
+           [OP_LINEAR_GRAD_X] = linear_grad_x##suffix,                                             \
+           [OP_LINEAR_GRAD_W] = linear_grad_w##suffix,                                             \
+           [OP_LAYERNORM_GRAD] = layernorm_grad,                                                   \
+           [OP_ATTENTION_GRAD] = attention_grad,                                                   \
+           [OP_ACTIVATION_GRAD] = activation_grad,                                                 \
+           [OP_RESIDUAL_GRAD] = residual_grad,                                                     \
+           [OP_EMBED_GRAD] = embed_grad},                                                          \
+   .scratch_floats = scratch_floats,                                                               \
+   .pairs = linear_pairs,                                                                          \
+   .pair = linear_pair##suffix,                                                                    \
+   .packed_floats = packed,                                                                        \
+   .pack_tasks = weight_pack_tasks,                                                                \
+   .pack = weight_pack_task##suffix,                                                               \
+   .head_logits = head_logits##suffix,                                                             \
+   .head_loss = head_loss,                                                                         \
+   .head_grad_w = head_grad_w##suffix,                                                             \
+   .head_grad_x = head_grad_x##suffix}
+
 const kernels_level LEVEL_NAME(LEVEL) = {
-    .table = {.name = LEVEL_TEXT(LEVEL),
-              .run = {[OP_EMBED] = embed,
-                      [OP_LAYERNORM] = layernorm,
-                      [OP_LINEAR] = linear,
-                      [OP_ATTENTION] = attention,
-                      [OP_ACTIVATION] = activation,
-                      [OP_RESIDUAL] = residual,
-                      [OP_LOSS] = loss,
-                      [OP_LOSS_GRAD] = loss_grad,
-                      [OP_LINEAR_GRAD_X] = linear_grad_x,
-                      [OP_LINEAR_GRAD_W] = linear_grad_w,
-                      [OP_LAYERNORM_GRAD] = layernorm_grad,
-                      [OP_ATTENTION_GRAD] = attention_grad,
-                      [OP_ACTIVATION_GRAD] = activation_grad,
-                      [OP_RESIDUAL_GRAD] = residual_grad,
-                      [OP_EMBED_GRAD] = embed_grad},
-              .scratch_floats = scratch_floats},
+    .table = TABLE(LEVEL_TEXT(LEVEL), , weight_packed_floats),
+    .bf16 = TABLE(LEVEL_TEXT(LEVEL) "-bf16", _bf16, weight_packed_words),
     .exp = map_exp,
     .tanh = map_tanh,
     .erf = map_erf,

@@ -3,6 +3,7 @@
 
 const kernels_level *kernels_level_get(u32 index) {
 #if defined __x86_64__
+  if (index == 3 && kernels_level_get(2) && __builtin_cpu_supports("avx512bf16")) return &kernels_v5;
   if (index == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
     return &kernels_v4;
@@ -11,8 +12,11 @@ const kernels_level *kernels_level_get(u32 index) {
   return index == 0 ? &kernels_v2 : NULL;
 }
 
-const kernel_table *kernels_fast(void) {
-  for (u32 i = KERNELS_LEVELS; i-- > 0;)
-    if (kernels_level_get(i)) return &kernels_level_get(i)->table;
-  return NULL;
+static const kernels_level *best(void) {
+  u32 i = KERNELS_LEVELS - 1;
+  while (!kernels_level_get(i)) i--;
+  return kernels_level_get(i);
 }
+
+const kernel_table *kernels_fast(void) { return &best()->table; }
+const kernel_table *kernels_fast_bf16(void) { return &best()->bf16; }

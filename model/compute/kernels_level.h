@@ -18,15 +18,17 @@ typedef struct gemm_request {
 
 typedef struct kernels_level {
   kernel_table table;
+  kernel_table bf16; // products of operands rounded to bfloat16, everything else as it is
   vecmath_map *exp, *tanh, *erf, *log;
   size_t gemm_scratch_floats;
   void (*gemm)(const gemm_request *r, float *scratch);
 } kernels_level;
 
 extern const kernels_level kernels_v2; // portable
-extern const kernels_level kernels_v3; // AVX2 and FMA (x86 only, as v4)
+extern const kernels_level kernels_v3; // AVX2 and FMA (x86 only, as the next)
 extern const kernels_level kernels_v4; // AVX-512
+extern const kernels_level kernels_v5; // AVX-512 with products of bfloat16
 
 // Level `index` (0 is the portable one), or NULL where this CPU cannot run it.
-enum { KERNELS_LEVELS = 3 };
+enum { KERNELS_LEVELS = 4 };
 const kernels_level *kernels_level_get(u32 index);

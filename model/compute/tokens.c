@@ -25,7 +25,7 @@ static i32 header_word(const source *s, u32 word) {
 }
 
 static bool has_magic(const source *s, i32 magic) {
-  return s->size >= LLMC_HEADER_BYTES && header_word(s, 0) == magic;
+  return s->size >= sizeof(i32) && header_word(s, 0) == magic; // also where the file ends inside its header
 }
 
 static data_format_kind detect(const source *s) {

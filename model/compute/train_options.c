@@ -13,6 +13,13 @@ static const field data_rows[] = {DATA_FIELDS(DATA_ROW)};
 const field_table data_table = {"data", "What is trained on, and what is held out.", data_rows,
                                 COUNT_OF(data_rows), sizeof(data_options)};
 
+enum { EVAL_TOKENS = 65536 }; // with 12k tokens the loss of a small model reads up to 0.02 off the whole held-out part's
+
+u32 train_eval_sequences(const train_options *o) {
+  if (o->eval_sequences) return o->eval_sequences;
+  return o->seq < EVAL_TOKENS ? EVAL_TOKENS / o->seq : 1;
+}
+
 static double warmup_steps(const train_options *o) {
   return o->warmup < 1 ? floor(o->warmup * o->steps + 0.5) : floor(o->warmup + 0.5);
 }

@@ -5,7 +5,8 @@
 
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE } schedule_kind;
 typedef enum { NUMBERS_COMPUTE } numbers_kind;     // who computes loss and weights
-typedef enum { PRECISION_FP32 } precision_kind;
+typedef enum { PRECISION_FP32, PRECISION_BF16 } precision_kind;
+typedef enum { RECOMPUTE_NONE, RECOMPUTE_BLOCK } recompute_kind;
 typedef enum { VOCAB_BYTES, VOCAB_CHARS } data_vocab_kind;
 typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_NANOGPT, FORMAT_LLMC } data_format_kind;
 
@@ -30,16 +31,23 @@ typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_NANOGPT, FORMAT_LLMC } data_form
     "tokens of the whole training, for time and energy to train; 0 means steps x batch x seq")    \
   F(ENUM, numbers, "numbers", UNIT_NONE, "compute", 0, 0, "compute",                               \
     "who computes loss and weights: the host backend")                                            \
-  F(ENUM, precision, "precision", UNIT_NONE, "fp32", 0, 0, "fp32", "precision of the numbers")     \
+  F(ENUM, precision, "precision", UNIT_NONE, "fp32", 0, 0, "fp32|bf16",                            \
+    "operands of linear layers: fp32, or rounded to bfloat16 with fp32 sums and weights")         \
+  F(ENUM, recompute, "recompute", UNIT_NONE, "none", 0, 0, "none|block",                           \
+    "block runs each block forward again for its gradients instead of keeping what is inside")    \
+  F(TEXT, init, "init", UNIT_NONE, "", 0, 0, NULL,                                                 \
+    "weights to start from: a GPT-2 folder or .safetensors (Hugging Face), or a .bin of llm.c")   \
   F(U32, eval_every, "eval_every", UNIT_NONE, "0", 0, 1000000000, NULL,                            \
     "steps between evaluations; 0 evaluates at the end only")                                     \
-  F(U32, eval_sequences, "eval_sequences", UNIT_NONE, "192", 1, 1000000, NULL,                     \
-    "held-out sequences per evaluation")                                                          \
+  F(U32, eval_sequences, "eval_sequences", UNIT_NONE, "0", 0, 1000000, NULL,                      \
+    "held-out sequences per evaluation; 0 takes as many as make 65536 tokens")                                                          \
   F(U32, checkpoint_every, "checkpoint_every", UNIT_NONE, "0", 0, 1000000000, NULL,                \
     "steps between checkpoints; 0 writes one at the end and on interruption")
 
 typedef struct train_options { TRAIN_FIELDS(FIELD_MEMBER) } train_options;
 extern const field_table train_table; // section "train"
+// Held-out sequences per evaluation, at least one.
+u32 train_eval_sequences(const train_options *o);
 
 #define DATA_FIELDS(F)                                                                             \
   F(TEXT, path, "path", UNIT_NONE, "", 0, 0, NULL,                                                 \

@@ -49,6 +49,10 @@ static void init_param(const trainer *t, u32 p) {
     values[i] = std > 0 ? (float)(std * random_normal(t->setup.seed, RANDOM_INIT, p, (u64)i)) : fixed;
 }
 
+const kernel_table *trainer_kernels(const train_options *o) {
+  return o->precision == PRECISION_BF16 ? kernels_fast_bf16() : kernels_fast();
+}
+
 trainer *trainer_create(const trainer_setup *s, arena *a, status *st) {
   require(s->threads > 0 && s->options->batch > 0);
   trainer *t = arena_array(a, trainer, 1);
@@ -58,51 +62,77 @@ trainer *trainer_create(const trainer_setup *s, arena *a, status *st) {
   t->inputs = arena_take_big(a, 2 * tokens * sizeof(u32), "the tokens of a batch", st);
   if (!t->inputs) return NULL;
   t->targets = t->inputs + tokens;
-  t->exec = executor_create(s->graph, s->kernels, s->options->batch, s->threads, a, st);
+  size_t chunks = 0;
+  for (u32 p = 0; p < s->graph->param_count; p++) chunks += adamw_chunks(t->count[p]);
+  t->square_sums = arena_array(a, double, chunks);
+  executor_setup e = {s->graph, s->kernels, s->options->batch, s->threads, {.recompute = s->options->recompute == RECOMPUTE_BLOCK}};
+  t->exec = executor_open(&e, a, st);
   if (!t->exec) return NULL;
   for (u32 p = 0; p < s->graph->param_count; p++) init_param(t, p);
   return t;
 }
 
+// A step under way: what the threads of its region share.
+typedef struct stepping {
+  trainer *t;
+  double factor;
+  step_result r;
+} stepping;
+
+// Per parameter its chunks' sums in order, then the parameters in order.
 static double gradient_norm(const trainer *t) {
-  double sum = 0;
-  for (u32 p = 0; p < t->setup.graph->param_count; p++)
-    sum += adamw_square_sum(t->grad[p], t->count[p], t->setup.threads);
-  return sqrt(sum);
+  const double *sums = t->square_sums;
+  double total = 0;
+  for (u32 p = 0; p < t->setup.graph->param_count; p++) {
+    double sum = 0;
+    for (size_t n = adamw_chunks(t->count[p]); n > 0; n--) sum += *sums++;
+    total += sum;
+  }
+  return sqrt(total);
 }
 
-static void update(trainer *t, u64 step, double factor, double norm) {
+static void update(const stepping *s, u32 p) {
+  const trainer *t = s->t;
   const train_options *o = t->setup.options;
-  const graph *g = t->setup.graph;
-  double horizon = g->rules.beta_horizon_mult;
-  for (u32 p = 0; p < g->param_count; p++) {
-    role_rule rule = graph_param_rule(g, p);
-    adamw_values values = {
-        .lr = rule.lr * factor,
-        .weight_decay = rule.weight_decay,
-        .eps = rule.eps,
-        .beta1 = 1 - (1 - o->beta1) * horizon,
-        .beta2 = 1 - (1 - o->beta2) * horizon,
-        .clip_factor = adamw_clip_factor(o->clip, norm),
-        .t = step,
-    };
-    adamw_array array = {t->param[p], t->m[p], t->v[p], t->grad[p], t->count[p]};
-    adamw_update(&values, array, t->setup.threads);
+  double horizon = t->setup.graph->rules.beta_horizon_mult;
+  role_rule rule = graph_param_rule(t->setup.graph, p);
+  adamw_values values = {
+      .lr = rule.lr * s->factor,
+      .weight_decay = rule.weight_decay,
+      .eps = rule.eps,
+      .beta1 = 1 - (1 - o->beta1) * horizon,
+      .beta2 = 1 - (1 - o->beta2) * horizon,
+      .clip_factor = adamw_clip_factor(o->clip, s->r.grad_norm),
+      .t = s->r.step,
+  };
+  adamw_update_team(&values, &(adamw_array){t->param[p], t->m[p], t->v[p], t->grad[p], t->count[p]});
+}
+
+// Every thread of the step's region runs this once the gradients are complete.
+static void after_gradients(void *user) {
+  stepping *s = user;
+  trainer *t = s->t;
+  double *sums = t->square_sums;
+  for (u32 p = 0; p < t->setup.graph->param_count; sums += adamw_chunks(t->count[p]), p++)
+    adamw_square_sums_team(t->grad[p], t->count[p], sums);
+#pragma omp barrier
+#pragma omp single
+  {
+    s->r.grad_norm = gradient_norm(t);
+    s->r.finite = isfinite(execute_loss(t->exec)) && isfinite(s->r.grad_norm);
   }
+  for (u32 p = 0; s->r.finite && p < t->setup.graph->param_count; p++) update(s, p);
 }
 
 step_result trainer_step_on(trainer *t, const u32 *inputs, const u32 *targets) {
   const train_options *o = t->setup.options;
   execute_batch b = {o->batch, inputs, targets, t->param};
-  step_result r = {.step = t->steps_done + 1};
-  double factor = train_schedule(o, r.step);
-  r.lr = o->lr * factor;
-  r.loss = execute_gradients(t->exec, &b, t->grad);
-  r.grad_norm = gradient_norm(t);
-  r.finite = isfinite(r.loss) && isfinite(r.grad_norm);
-  if (r.finite) update(t, r.step, factor, r.grad_norm);
-  t->steps_done = r.step;
-  return r;
+  stepping s = {.t = t, .r = {.step = t->steps_done + 1}};
+  s.factor = train_schedule(o, s.r.step);
+  s.r.lr = o->lr * s.factor;
+  s.r.loss = execute_gradients_then(t->exec, &b, t->grad, after_gradients, &s);
+  t->steps_done = s.r.step;
+  return s.r;
 }
 
 step_result trainer_step(trainer *t, const token_data *data) {
@@ -116,7 +146,7 @@ step_result trainer_step(trainer *t, const token_data *data) {
 
 double trainer_evaluate(trainer *t, const token_data *data) {
   u32 seq = t->setup.graph->seq, batch = t->setup.options->batch;
-  u32 count = t->setup.options->eval_sequences;
+  u32 count = train_eval_sequences(t->setup.options);
   double sum = 0;
   for (u32 done = 0; done < count;) {
     u32 n = count - done < batch ? count - done : batch;

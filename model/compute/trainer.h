@@ -21,6 +21,9 @@ typedef struct step_result {
   bool finite; // of loss and norm; otherwise the step counts but changes no parameter
 } step_result;
 
+// The fast kernels for the stated precision.
+const kernel_table *trainer_kernels(const train_options *o);
+
 // Parameters initialised by the rules from (seed, RANDOM_INIT). Everything is taken from `a`.
 trainer *trainer_create(const trainer_setup *s, arena *a, status *st);
 

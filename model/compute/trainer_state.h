@@ -10,4 +10,5 @@ struct trainer {
   float **param, **grad, **m, **v; // per parameter, into one block each
   u64 *count;                      // values of each parameter
   u32 *inputs, *targets;           // [batch][seq]
+  double *square_sums;             // of the gradients' chunks, parameter after parameter
 };

@@ -3,10 +3,10 @@
 #pragma once
 
 #ifndef LEVEL
-#error "included by kernels_v2.c, kernels_v3.c and kernels_v4.c only"
+#error "included by kernels_v2.c to kernels_v5.c only"
 #endif
 
-#if LEVEL == 4
+#if LEVEL >= 4
 #define VECTOR_WIDTH 16
 #elif LEVEL == 3
 #define VECTOR_WIDTH 8
@@ -36,7 +36,7 @@ INLINE void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
 
 #define FOUR(x) x, x, x, x
 INLINE vf vf_set(float x) {
-#if LEVEL == 4
+#if LEVEL >= 4
   return (vf){FOUR(x), FOUR(x), FOUR(x), FOUR(x)};
 #elif LEVEL == 3
   return (vf){FOUR(x), FOUR(x)};
@@ -48,7 +48,7 @@ INLINE vf vf_set(float x) {
 
 // a * b + c, rounded once on every level.
 INLINE vf vf_fma(vf a, vf b, vf c) {
-#if LEVEL == 4
+#if LEVEL >= 4
   return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif LEVEL == 3
   return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
@@ -63,7 +63,7 @@ INLINE vf vf_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~m
 
 // b where the comparison fails, so a NaN in `a` is dropped and one in `b` stays.
 INLINE vf vf_max(vf a, vf b) {
-#if LEVEL == 4
+#if LEVEL >= 4
   return (vf)_mm512_max_ps((__m512)a, (__m512)b);
 #elif LEVEL == 3
   return (vf)_mm256_max_ps((__m256)a, (__m256)b);
@@ -73,7 +73,7 @@ INLINE vf vf_max(vf a, vf b) {
 }
 
 INLINE vf vf_min(vf a, vf b) {
-#if LEVEL == 4
+#if LEVEL >= 4
   return (vf)_mm512_min_ps((__m512)a, (__m512)b);
 #elif LEVEL == 3
   return (vf)_mm256_min_ps((__m256)a, (__m256)b);

@@ -1,0 +1,311 @@
+// How fast the fabric moves wavelets: meshes of k x k PEs under patterns of traffic made by programs, in
+// wavelet-hops per CPU second of one thread, walked hop by hop and with pipes; and a whole wafer that is
+// almost idle. `noc [--json] [--quick]`.
+#include "bench/measure.h"
+
+#include "base/config.h"
+#include "base/random.h"
+#include "sim/fabric/fabric.h"
+#include "sim/isa/dataflow_build.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { COLORS = 24, WORDS = 400, BLOCK = 16, SLOTS = 3, NONE = -1 };
+
+// Streams of single words, each a message of its own, on paths first along x and then along y.
+typedef struct traffic {
+  df_builder *b;
+  arena *memory;
+  u32 k, drawn;
+  i32 words;
+  bool slow;                   // senders have a word every other cycle
+  u8 (*taken)[COLORS];         // per router
+  i32 (*out)[SLOTS], (*in)[SLOTS]; // per PE: colors
+} traffic;
+
+static u32 below(traffic *t, u32 n) { return (u32)random_below(1, RANDOM_TEST, 0, t->drawn++, n); }
+
+// ---- paths
+
+typedef struct step {
+  u32 router, rx, tx;
+} step;
+
+// The routers from PE a to PE b; returns how many.
+static u32 path_of(const traffic *t, u32 a, u32 b, step *ret_steps) {
+  u32 x = a % t->k, y = a / t->k, bx = b % t->k, by = b / t->k, n = 0, rx = PORT_RAMP;
+  for (;; n++) {
+    u32 tx = x < bx ? PORT_EAST : x > bx ? PORT_WEST : y < by ? PORT_SOUTH : y > by ? PORT_NORTH : PORT_RAMP;
+    ret_steps[n] = (step){y * t->k + x, rx, tx};
+    if (tx == PORT_RAMP) return n + 1;
+    x += (u32)(tx == PORT_EAST) - (u32)(tx == PORT_WEST);
+    y += (u32)(tx == PORT_SOUTH) - (u32)(tx == PORT_NORTH);
+    rx = tx < 4 ? tx * 4 : tx / 4;
+  }
+}
+
+static i32 *free_slot(i32 slots[SLOTS]) {
+  for (u32 i = 0; i < SLOTS; i++)
+    if (slots[i] == NONE) return &slots[i];
+  return NULL;
+}
+
+// A stream from a to b on the first color from `color` on that is free all the way; false where there is none.
+static bool stream(traffic *t, u32 a, u32 b, u32 color) {
+  step *steps = arena_array(t->memory, step, 2 * t->k);
+  u32 n = path_of(t, a, b, steps);
+  i32 *out = free_slot(t->out[a]), *in = free_slot(t->in[b]);
+  for (; out && in && color < COLORS; color++) {
+    bool all_free = true;
+    for (u32 i = 0; i < n && all_free; i++) all_free = !t->taken[steps[i].router][color];
+    if (!all_free) continue;
+    for (u32 i = 0; i < n; i++) {
+      t->taken[steps[i].router][color] = 1;
+      df_build_route(t->b, df_pe(steps[i].router % t->k, steps[i].router / t->k), color, steps[i].rx, steps[i].tx);
+    }
+    *out = *in = (i32)color;
+    return true;
+  }
+  return false;
+}
+
+// ---- patterns
+
+static void rows(traffic *t) {
+  for (u32 y = 0; y < t->k; y++) stream(t, y * t->k, y * t->k + t->k - 1, 0);
+}
+
+static void columns(traffic *t) {
+  for (u32 x = 0; x < t->k; x++) stream(t, x, (t->k - 1) * t->k + x, 0);
+}
+
+// Pairs of neighbours along x and along y send to each other.
+static void neighbours(traffic *t) {
+  for (u32 y = 0; y < t->k; y++)
+    for (u32 x = 0; x < t->k; x++) {
+      u32 pe = y * t->k + x;
+      stream(t, pe, y * t->k + (x ^ 1), x & 1);
+      stream(t, pe, (y ^ 1) * t->k + x, 2 + (y & 1));
+    }
+}
+
+// (x, y) to (y, x) within blocks; a color for each column of a block.
+static void transpose(traffic *t) {
+  t->slow = true;
+  u32 block = t->k < BLOCK ? t->k : BLOCK;
+  for (u32 y = 0; y < t->k; y++)
+    for (u32 x = 0; x < t->k; x++) {
+      u32 u = x % block, v = y % block;
+      if (u != v && below(t, 3) == 0) stream(t, y * t->k + x, (y - v + u) * t->k + x - u + v, 0);
+    }
+}
+
+// A permutation of some PEs, so many that links are busy for about a quarter of the time.
+static void permutation_from(traffic *t, u32 color) {
+  u32 pes = t->k * t->k, *to = arena_array(t->memory, u32, pes);
+  t->slow = true;
+  for (u32 i = 0; i < pes; i++) to[i] = i;
+  for (u32 i = pes - 1; i > 0; i--) {
+    u32 k = below(t, i + 1), other = to[i];
+    to[i] = to[k];
+    to[k] = other;
+  }
+  for (u32 i = 0; i < pes; i++)
+    if (to[i] != i && below(t, 10 * t->k) < 34) stream(t, i, to[i], color);
+}
+
+static void permutation(traffic *t) { permutation_from(t, 0); }
+
+static void mixed(traffic *t) {
+  neighbours(t);
+  permutation_from(t, 4);
+}
+
+// ---- code: PEs that do the same share a class
+
+static void code(traffic *t, u32 pe, const char *name) {
+  df_builder *b = t->b;
+  u32 thread = 1;
+  df_build_class(b, name);
+  u32 data = df_build_array(b, "data", DF_F32, (u32)t->words), got = df_build_array(b, "got", DF_F32, (u32)t->words);
+  df_build_task(b, "main");
+  df_build_start_active(b);
+  for (u32 i = 0; i < SLOTS; i++) {
+    char vector[DF_NAME_MAX];
+    if (t->out[pe][i] != NONE) {
+      snprintf(vector, sizeof vector, "out%u", i);
+      u32 v = df_build_out(b, vector, DF_F32, df_just(t->words), (u32)t->out[pe][i], i);
+      df_build_op(b, df_on(t->slow ? df_vvv(DF_MUL, v, data, data) : df_vv(DF_MOV, v, data), thread++));
+    }
+    if (t->in[pe][i] != NONE) {
+      snprintf(vector, sizeof vector, "in%u", i);
+      u32 v = df_build_in(b, vector, DF_F32, df_just(t->words), (u32)t->in[pe][i], i);
+      df_build_op(b, df_on(df_vv(DF_MOV, got, v), thread++));
+    }
+  }
+}
+
+static void mover(traffic *t, u32 pe) {
+  char name[2 * SLOTS + 2] = "p";
+  bool any = false;
+  for (u32 i = 0; i < SLOTS; i++) {
+    name[1 + i] = t->out[pe][i] == NONE ? '_' : (char)('a' + t->out[pe][i]);
+    name[1 + SLOTS + i] = t->in[pe][i] == NONE ? '_' : (char)('a' + t->in[pe][i]);
+    any |= t->out[pe][i] != NONE || t->in[pe][i] != NONE;
+  }
+  if (!any) return;
+  if (df_build_find_class(t->b, name) == UINT32_MAX) code(t, pe, name);
+  df_build_region(t->b, df_pe(pe % t->k, pe / t->k), name);
+}
+
+static const struct {
+  const char *name;
+  void (*make)(traffic *t);
+} patterns[] = {{"rows", rows}, {"columns", columns}, {"neighbours", neighbours}, {"transpose", transpose}, {"permutation", permutation}, {"mixed", mixed}};
+
+static dataflow build(u32 k, u32 pattern, i32 words, arena *a) {
+  traffic t = {.b = df_build_begin(a, "noc", k, k), .memory = a, .k = k, .words = words};
+  size_t pes = (size_t)k * k;
+  t.taken = arena_take(a, pes * sizeof *t.taken);
+  t.out = arena_take(a, pes * sizeof *t.out);
+  t.in = arena_take(a, pes * sizeof *t.in);
+  memset(t.out, 0xff, pes * sizeof *t.out);
+  memset(t.in, 0xff, pes * sizeof *t.in);
+  patterns[pattern].make(&t);
+  for (u32 pe = 0; pe < pes; pe++) mover(&t, pe);
+  dataflow d;
+  df_build_finish(t.b, &d);
+  return d;
+}
+
+// ---- measuring
+
+static machine machine_of(const char *preset) {
+  arena *a = arena_create("machine");
+  status st = {0};
+  config c;
+  machine_spec spec;
+  machine m;
+  config_init(&c, a);
+  config_bind(&c, &machine_table, &spec);
+  bool ok = machine_preset(&c, preset, &st) && machine_build(&spec, &m, &st);
+  if (!ok) fprintf(stderr, "noc: %s\n", st.text);
+  require(ok);
+  arena_destroy(a);
+  return m;
+}
+
+typedef struct measured {
+  fabric_result result;
+  double cpu_s;
+  size_t bytes;
+} measured;
+
+static measured measure(const dataflow *d, const machine *m, bool walk) {
+  measured r;
+  arena *a = arena_create("noc");
+  status st = {0};
+  fabric_options o = {.walk = walk};
+  fabric *f = fabric_open(d, m, &o, a, &st);
+  if (!f) fprintf(stderr, "noc: %s\n", st.text);
+  require(f != NULL);
+  r.bytes = arena_bytes(a);
+  double begin = measure_cpu_s();
+  if (!fabric_run(f, UINT32_MAX, &r.result, &st)) fprintf(stderr, "noc: %s\n", st.text);
+  r.cpu_s = measure_cpu_s() - begin;
+  arena_destroy(a);
+  return r;
+}
+
+static void report(json_t *rows, bool json, const char *preset, const char *pattern, u32 k, bool walk, const measured *r) {
+  const fabric_result *x = &r->result;
+  double links = 4.0 * k * (k - 1), load = (double)x->counts.hops / ((double)x->cycles * links);
+  double with_ramp = (double)(x->counts.hops + x->received) / r->cpu_s / 1e6, links_only = (double)x->counts.hops / r->cpu_s / 1e6;
+  json_array_append_new(rows, json_pack("{s:s,s:s,s:i,s:b,s:I,s:I,s:f,s:f,s:f,s:f,s:f}", "machine", preset, "pattern", pattern, "k", (int)k,
+                                        "pipes", !walk, "cycles", (json_int_t)x->cycles, "stepped", (json_int_t)x->stepped, "link_load", load,
+                                        "hops_per_s", 1e6 * links_only, "hops_with_ejection_per_s", 1e6 * with_ramp, "cpu_s", r->cpu_s,
+                                        "bytes_per_pe", (double)r->bytes / k / k));
+  if (!json)
+    printf("%-4s %3u x %-3u %-12s %-5s %7llu cycles, %7llu stepped, links %4.1f%% busy: %7.1f M hops/s (%7.1f M with ejection), %5.0f B a PE\n", preset,
+           k, k, pattern, walk ? "walk" : "pipes", (unsigned long long)x->cycles, (unsigned long long)x->stepped, 100 * load, links_only,
+           with_ramp, (double)r->bytes / k / k);
+}
+
+static void meshes(json_t *rows, bool json, bool quick, const char *only) {
+  static const u32 sizes[] = {8, 16, 32, 64, 128};
+  static const char *const machines[] = {"cs2", "cs3"};
+  for (u32 i = 0; i < COUNT_OF(machines); i++)
+    for (u32 p = 0; p < COUNT_OF(patterns); p++)
+      for (u32 s = 0; s < (quick ? 3u : COUNT_OF(sizes)); s++) {
+        if (only && strcmp(only, patterns[p].name)) continue;
+        machine m = machine_of(machines[i]);
+        arena *a = arena_create("noc program");
+        m.spec.sram_bytes = 1 << 20; // long streams: what is measured is the fabric
+        i32 words = (i32)(quick ? WORDS : sizes[s] < 64 ? 20 * WORDS : 4 * WORDS);
+        dataflow d = build(sizes[s], p, words, a);
+        for (u32 walk = 0; walk < 2; walk++) {
+          measured r = measure(&d, &m, walk);
+          report(rows, json, machines[i], patterns[p].name, sizes[s], walk, &r);
+        }
+        arena_destroy(a);
+      }
+}
+
+// A whole wafer of which one router in five hundred is busy.
+static void idle_wafer(json_t *rows, bool json) {
+  enum { WIDTH = 762, HEIGHT = 1172, STEP = 32, IDLE_WORDS = 2000 };
+  machine m = machine_of("cs3");
+  m.spec.usable_width = WIDTH;
+  m.spec.usable_height = HEIGHT;
+  arena *a = arena_create("noc program");
+  df_builder *b = df_build_begin(a, "wafer", WIDTH, HEIGHT);
+  df_rect from = df_every(df_block(0, 0, WIDTH / STEP, HEIGHT / STEP), STEP, STEP), to = from;
+  to.x = 1;
+  df_build_class(b, "sender");
+  u32 data = df_build_array(b, "data", DF_F32, IDLE_WORDS), out = df_build_out(b, "out", DF_F32, df_just(IDLE_WORDS), 0, 0);
+  df_build_task(b, "main");
+  df_build_start_active(b);
+  df_build_op(b, df_vv(DF_MOV, out, data));
+  df_build_class(b, "receiver");
+  u32 got = df_build_array(b, "got", DF_F32, IDLE_WORDS), in = df_build_in(b, "in", DF_F32, df_just(IDLE_WORDS), 0, 0);
+  df_build_task(b, "main");
+  df_build_start_active(b);
+  df_build_op(b, df_vv(DF_MOV, got, in));
+  df_build_class(b, "idle");
+  df_build_data_bytes(b, 64);
+  df_build_region(b, from, "sender");
+  df_build_region(b, to, "receiver");
+  for (u32 x = 2; x < 4; x++) df_build_region(b, df_every(df_block(x, 0, WIDTH / 4, HEIGHT), 4, 1), "idle");
+  df_build_route(b, from, 0, PORT_RAMP, PORT_EAST);
+  df_build_route(b, to, 0, PORT_WEST, PORT_RAMP);
+  dataflow d;
+  df_build_finish(b, &d);
+  size_t stored = arena_bytes(a);
+  measured r = measure(&d, &m, false);
+  double rate = (double)r.result.stepped / r.cpu_s, active = (double)r.result.counts.hops * 2 / (double)r.result.cycles / WIDTH / HEIGHT;
+  json_array_append_new(rows, json_pack("{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:I}", "machine", "cs3", "pattern", "idle wafer", "cycles",
+                                        (json_int_t)r.result.cycles, "stepped", (json_int_t)r.result.stepped, "active", active,
+                                        "wafer_cycles_per_s", rate, "bytes", (json_int_t)r.bytes, "program_bytes", (json_int_t)stored));
+  if (!json)
+    printf("cs3  %u x %u, %.2f%% of the routers busy: %.0f wafer-cycles/s, %.0f MB (%.0f B a PE), program %.0f kB\n", WIDTH, HEIGHT,
+           100 * active, rate, (double)r.bytes / 1e6, (double)r.bytes / WIDTH / HEIGHT, (double)stored / 1e3);
+  arena_destroy(a);
+}
+
+int main(int argc, char **argv) {
+  bool json = false, quick = false;
+  const char *only = NULL;
+  for (int i = 1; i < argc; i++) {
+    json |= !strcmp(argv[i], "--json");
+    quick |= !strcmp(argv[i], "--quick");
+    if (!strcmp(argv[i], "--pattern") && i + 1 < argc) only = argv[++i];
+  }
+  json_t *rows = json_array();
+  meshes(rows, json, quick, only);
+  if (!only || !strcmp(only, "wafer")) idle_wafer(rows, json);
+  if (json) json_dumpf(json_pack("{s:s, s:o}", "schema", "weft.bench.noc/1", "rows", rows), stdout, JSON_INDENT(1));
+  if (json) printf("\n");
+  return 0;
+}
