@@ -219,17 +219,24 @@ static measured measure(const dataflow *d, const machine *m, bool walk) {
   return r;
 }
 
-static void report(json_t *rows, bool json, const char *preset, const char *pattern, u32 k, bool walk, const measured *r) {
+typedef struct mesh {
+  const char *preset, *pattern;
+  u32 k;
+  bool walk;
+} mesh;
+
+static void report(json_t *rows, bool json, mesh of, const measured *r) {
+  u32 k = of.k;
   const fabric_result *x = &r->result;
   double links = 4.0 * k * (k - 1), load = (double)x->counts.hops / ((double)x->cycles * links);
   double with_ramp = (double)(x->counts.hops + x->received) / r->cpu_s / 1e6, links_only = (double)x->counts.hops / r->cpu_s / 1e6;
-  json_array_append_new(rows, json_pack("{s:s,s:s,s:i,s:b,s:I,s:I,s:f,s:f,s:f,s:f,s:f}", "machine", preset, "pattern", pattern, "k", (int)k,
-                                        "pipes", !walk, "cycles", (json_int_t)x->cycles, "stepped", (json_int_t)x->stepped, "link_load", load,
+  json_array_append_new(rows, json_pack("{s:s,s:s,s:i,s:b,s:I,s:I,s:f,s:f,s:f,s:f,s:f}", "machine", of.preset, "pattern", of.pattern, "k", (int)k,
+                                        "pipes", !of.walk, "cycles", (json_int_t)x->cycles, "stepped", (json_int_t)x->stepped, "link_load", load,
                                         "hops_per_s", 1e6 * links_only, "hops_with_ejection_per_s", 1e6 * with_ramp, "cpu_s", r->cpu_s,
                                         "bytes_per_pe", (double)r->bytes / k / k));
   if (!json)
-    printf("%-4s %3u x %-3u %-12s %-5s %7llu cycles, %7llu stepped, links %4.1f%% busy: %7.1f M hops/s (%7.1f M with ejection), %5.0f B a PE\n", preset,
-           k, k, pattern, walk ? "walk" : "pipes", (unsigned long long)x->cycles, (unsigned long long)x->stepped, 100 * load, links_only,
+    printf("%-4s %3u x %-3u %-12s %-5s %7llu cycles, %7llu stepped, links %4.1f%% busy: %7.1f M hops/s (%7.1f M with ejection), %5.0f B a PE\n", of.preset,
+           k, k, of.pattern, of.walk ? "walk" : "pipes", (unsigned long long)x->cycles, (unsigned long long)x->stepped, 100 * load, links_only,
            with_ramp, (double)r->bytes / k / k);
 }
 
@@ -247,7 +254,7 @@ static void meshes(json_t *rows, bool json, bool quick, const char *only) {
         dataflow d = build(sizes[s], p, words, a);
         for (u32 walk = 0; walk < 2; walk++) {
           measured r = measure(&d, &m, walk);
-          report(rows, json, machines[i], patterns[p].name, sizes[s], walk, &r);
+          report(rows, json, (mesh){machines[i], patterns[p].name, sizes[s], walk}, &r);
         }
         arena_destroy(a);
       }

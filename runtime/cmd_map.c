@@ -62,12 +62,14 @@ static bool draw(const step_sim *s, const char *path, arena *a, status *st) {
 }
 
 static bool run(const command_call *c, status *st) {
+  const char *svg = command_value(c, "svg"), *part = command_value(c, "print");
+  if (part && command_flag(c, "json"))
+    return status_fail(st, CODE_USAGE, "map: --print %.40s is text and --json a document of its own; choose one", part);
   run_spec *r = arena_array(c->memory, run_spec, 1);
   step_sim *s = arena_array(c->memory, step_sim, 1);
   bool ok = command_run_spec(c, command_argument(c, 0), r, st) && run_data_vocab(r, c->memory, st) &&
             step_sim_run(r, false, c->memory, s, st);
   if (!ok) return false;
-  const char *svg = command_value(c, "svg"), *part = command_value(c, "print");
   if (svg && !draw(s, svg, c->memory, st)) return false;
   if (command_flag(c, "json")) {
     print_json(r, s);

@@ -2,6 +2,7 @@
 #include "runtime/commands.h"
 #include "runtime/output.h"
 #include "runtime/run_data.h"
+#include "runtime/step_record.h"
 #include "runtime/validation.h"
 
 static json_t *counts_json(const sim_counts *n) {
@@ -25,7 +26,8 @@ static json_t *families_json(const step_sim *s) {
   return o;
 }
 
-static void print_json(const run_spec *r, const step_sim *s) {
+// run 0: it was not recorded.
+static void print_json(const run_spec *r, const step_sim *s, u64 run) {
   json_t *d = output_document("simulate");
   json_object_set_new(d, "machine", json_string(r->machine.preset));
   json_object_set_new(d, "model", json_string(r->model.preset));
@@ -58,11 +60,12 @@ static void print_json(const run_spec *r, const step_sim *s) {
   json_object_set_new(d, "cycles_by_resource", resources_json(s));
   json_object_set_new(d, "cycles_by_family", families_json(s));
   json_object_set_new(d, "wall_s", output_real(s->wall_s));
+  if (run) json_object_set_new(d, "run_id", json_integer((json_int_t)run));
   output_json(d);
 }
 
 static void print_page(const run_spec *r, const step_sim *s) {
-  char a[64], b[64];
+  char a[64], b[64], e[64];
   output_format("one step of %u sequences x %u tokens on %u x %s, modelled by %s\n", r->train.batch, r->train.seq,
                 s->plan.systems, r->machine.preset, flow_engine()->name);
   output_format("  time          %s (%.4g cycles)\n", text_si(s->step_s, "s", a, sizeof a), s->result.cycles);
@@ -81,7 +84,7 @@ static void print_page(const run_spec *r, const step_sim *s) {
   output_format("\n  error band    %s\n", s->error_band);
   if (r->train.tokens)
     output_format("  whole training of %s: %s, %s\n", text_si((double)r->train.tokens, "tokens", a, sizeof a),
-                  text_duration(s->time_to_train_s, b, sizeof b), text_si(s->energy_to_train_j, "J", a, sizeof a));
+                  text_duration(s->time_to_train_s, b, sizeof b), text_si(s->energy_to_train_j, "J", e, sizeof e));
   output_format("  simulated in  %s on this host\n", text_si(s->wall_s, "s", a, sizeof a));
 }
 
@@ -91,12 +94,15 @@ static bool run(const command_call *c, status *st) {
   bool ok = command_run_spec(c, command_argument(c, 0), r, st) && run_data_vocab(r, c->memory, st) &&
             step_sim_run(r, true, c->memory, s, st) && validation_band(r, c->memory, s, st);
   if (!ok) return false;
+  u64 id = 0;
+  if (command_value(c, "db") && !step_record(r, s, c->memory, &id, st)) return false;
   const char *trace = command_value(c, "trace");
   if (trace && !step_sim_trace(s, trace, st)) return false;
   if (command_flag(c, "json"))
-    print_json(r, s);
+    print_json(r, s, id);
   else
     print_page(r, s);
+  if (id && !command_flag(c, "json")) output_format("  run           %llu in %s\n", (unsigned long long)id, r->record.db);
   if (trace && !command_flag(c, "json")) output_format("  trace         %s (open in ui.perfetto.dev)\n", trace);
   return true;
 }
@@ -113,9 +119,10 @@ const command cmd_simulate = {
                   "throughput, bottleneck, sensitivities"},
                  {"weft simulate --model gpt3-13b --set train.batch=512 --set train.seq=2048 --set train.tokens=257G",
                   "and the time and energy of a whole training"}},
+    .details = "With --db the step is recorded as a run; without it nothing is written.",
     .options = options,
     .option_count = COUNT_OF(options),
-    .groups = COMMAND_RUN | COMMAND_JSON,
+    .groups = COMMAND_RUN | COMMAND_DB | COMMAND_JSON,
     .arguments_max = 1,
     .run = run,
 };

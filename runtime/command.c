@@ -86,6 +86,26 @@ static bool parse_option(const command *c, const option_list *list, line *l, are
   return true;
 }
 
+// words[at] is "-j4" or "-j 4"; takes it and its value.
+static bool parse_letter(const command *c, const option_list *list, line *l, command_given *ret, status *st) {
+  const char *word = l->words[l->at++];
+  const command_option *o = NULL;
+  for (u32 i = 0; i < list->count; i++) {
+    if (list->rows[i]->name[0] == word[1] && !list->rows[i]->name[1]) o = list->rows[i];
+  }
+  if (!o) {
+    return status_fail(st, CODE_USAGE,
+                       "options begin with two dashes, but \"%.60s\" has one; weft %s --help lists them", word, c->name);
+  }
+  require(o->value); // flags of one letter would need bundling
+  const char *attached = word + 2 + (word[2] == '=');
+  *ret = (command_given){o, attached};
+  if (attached[0]) return true;
+  if (l->at == l->count) return status_fail(st, CODE_USAGE, "-%s needs a value: -%s %s", o->name, o->name, o->value);
+  ret->value = l->words[l->at++];
+  return true;
+}
+
 bool command_parse(const command *c, u32 count, char *const *words, arena *a, command_call *ret_call, status *st) {
   command_given *given = arena_array(a, command_given, count + 1);
   const char **arguments = arena_array(a, const char *, count + 1);
@@ -105,9 +125,8 @@ bool command_parse(const command *c, u32 count, char *const *words, arena *a, co
       if (!parse_option(c, &list, &l, a, &given[ret_call->given_count], st)) return false;
       ret_call->given_count++;
     } else if (!options_end && word[0] == '-' && word[1]) {
-      return status_fail(st, CODE_USAGE,
-                         "options begin with two dashes, but \"%.60s\" has one; weft %s --help lists them", word,
-                         c->name);
+      if (!parse_letter(c, &list, &l, &given[ret_call->given_count], st)) return false;
+      ret_call->given_count++;
     } else {
       arguments[ret_call->argument_count++] = word;
       l.at++;
@@ -225,7 +244,7 @@ bool command_run_spec(const command_call *c, const char *path, run_spec *ret_spe
 
 static void help_option_line(const command_option *o, text *out) {
   char left[64];
-  snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+  snprintf(left, sizeof left, "%s%s%s%s", o->name[1] ? "--" : "-", o->name, o->value ? " " : "", o->value ? o->value : "");
   text_format(out, "  %-22s %s\n", left, o->sentence);
 }
 

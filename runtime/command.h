@@ -5,7 +5,7 @@
 #include "runtime/run_spec.h"
 
 typedef struct command_option {
-  const char *name;  // without the dashes
+  const char *name;  // without the dashes; a name of one letter has one dash: "j" is -j 4 or -j4
   const char *value; // what follows it, for the help page: "FILE"; NULL: a flag, nothing follows
   const char *sentence;
   const char *key; // the configuration key that it states; NULL: the command looks at it itself

@@ -5,7 +5,7 @@
 
 static const command *const all[] = {
     &cmd_train,  &cmd_generate, &cmd_simulate, &cmd_map,    &cmd_validate,
-    &cmd_verify, &cmd_runs, &cmd_report, &cmd_trace,     &cmd_machine,  &cmd_config,
+    &cmd_kernel, &cmd_verify, &cmd_sweep, &cmd_study, &cmd_runs, &cmd_db, &cmd_report, &cmd_ckpt, &cmd_trace,     &cmd_machine,  &cmd_config,
 };
 
 const command *commands_find(const char *name, status *st) {

@@ -22,11 +22,23 @@ static void on_bug(const char *file, int line, const char *what) {
   end_with_bug(file, line, what);
 }
 
+// One line on stderr. Names in it may hold anything, so bytes that would move the cursor become '?'.
+static void tell(const char *before, const char *kind, const char *words) {
+  text line = {0};
+  text_add(&line, words);
+  for (size_t i = 0; i < line.size; i++) {
+    const u8 byte = (u8)line.data[i];
+    if (byte < ' ' || byte == 0x7f) line.data[i] = '?';
+  }
+  fprintf(stderr, "%sweft: %s%s\n", before, kind, text_get(&line));
+  text_free(&line);
+}
+
 // A status line may stand where the cursor is: log lines take its place.
 static void say(log_level level, const char *words) {
   if (level == LOG_DEBUG && !getenv("WEFT_DEBUG")) return;
   const char *clear = isatty(STDERR_FILENO) ? "\r\033[K" : "";
-  fprintf(stderr, "%sweft: %s%s\n", clear, level == LOG_WARN ? "warning: " : "", words);
+  tell(clear, level == LOG_WARN ? "warning: " : "", words);
 }
 
 static bool run_command(const char *name, u32 count, char *const *words, arena *a, status *st) {
@@ -73,6 +85,6 @@ int main(int argc, char **argv) {
   dispatch(argc, argv, a, &st);
   output_finish(&st);
   arena_destroy(a);
-  if (!status_ok(&st)) fprintf(stderr, "weft: %s\n", st.text);
+  if (!status_ok(&st)) tell("", "", st.text);
   return (int)st.code;
 }

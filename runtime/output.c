@@ -73,6 +73,23 @@ json_t *output_words(const char *bytes, size_t n) {
   return words;
 }
 
+const char *output_shell_word(const char *word, arena *a) {
+  static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:,@%";
+  if (word[0] && word[strspn(word, plain)] == 0) return word;
+  text quoted = {0};
+  text_add(&quoted, "'");
+  for (const char *p = word; *p; p++) {
+    if (*p == '\'')
+      text_add(&quoted, "'\\''");
+    else
+      text_add_bytes(&quoted, p, 1);
+  }
+  text_add(&quoted, "'");
+  const char *out = arena_text(a, text_get(&quoted));
+  text_free(&quoted);
+  return out;
+}
+
 void output_json(json_t *document) {
   char *dump = json_dumps(document, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
   require(dump);

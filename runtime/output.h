@@ -1,7 +1,7 @@
 // What commands print on stdout goes through here, so that it is one stream with one check at its end.
 #pragma once
 
-#include "base/status.h"
+#include "base/arena.h"
 #include "base/text.h"
 #include <jansson.h>
 
@@ -17,6 +17,8 @@ json_t *output_document(const char *name);
 json_t *output_real(double value);
 // Words as JSON: bytes that are not UTF-8 become the replacement character.
 json_t *output_words(const char *bytes, size_t n);
+// A word as a shell reads it back.
+const char *output_shell_word(const char *word, arena *a);
 // Prints the document and gives it back.
 void output_json(json_t *document);
 

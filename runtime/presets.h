@@ -1,4 +1,4 @@
-// Presets that the program carries, by kind: "machines" and "models".
+// Presets that the program carries, by kind: "machines", "models", "sweeps".
 #pragma once
 
 #include "base/config.h"

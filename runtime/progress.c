@@ -50,6 +50,18 @@ void progress_step(progress *p, u64 step, double loss) {
   p->shown = true;
 }
 
+void progress_share(progress *p, double share, const char *what) {
+  const double now = clock_seconds();
+  if (now - p->last_s < (p->terminal ? TERMINAL_PERIOD_S : PLAIN_PERIOD_S)) return;
+  p->last_s = now;
+  char left[32] = "?";
+  if (share > 0) text_duration((now - p->start_s) * (1 - share) / share, left, sizeof left);
+  fprintf(stderr, "%s%3.0f %%  %s  %s left%s", p->terminal ? "\r" : "", 100 * share, what, left,
+          p->terminal ? "\033[K" : "\n");
+  fflush(stderr);
+  p->shown = true;
+}
+
 void progress_end(progress *p) {
   if (p->terminal && p->shown) fputs("\r\033[K", stderr);
   p->shown = false;

@@ -22,4 +22,6 @@ void progress_pause(progress *p);
 void progress_continue(progress *p);
 // Host tokens per second of the steps so far.
 double progress_rate(const progress *p, u64 step);
+// Of work that is no single run: what is being done, the share done in [0, 1], and how long the rest takes.
+void progress_share(progress *p, double share, const char *what);
 void progress_end(progress *p); // leaves the cursor on a fresh line

@@ -33,8 +33,10 @@ void run_data_fill_vocab(run_spec *r, const token_data *data) {
 
 bool run_data_vocab(run_spec *r, arena *a, status *st) {
   if (r->model.vocab) return true;
+  run_spec shortest = *r; // nothing is trained, so the data need not hold a sequence
+  shortest.train.seq = 1;
   token_data data;
-  if (!run_data_open(r, a, &data, st)) return false;
+  if (!run_data_open(&shortest, a, &data, st)) return false;
   run_data_fill_vocab(r, &data);
   tokens_close(&data);
   return true;

@@ -207,13 +207,15 @@ static bool open_handle(run_db *db, int flags, status *st) {
 
 typedef enum { FILE_NEW, FILE_OURS, FILE_NEWER } file_kind;
 
-// Looks without changing anything, so that somebody else's file stays as it is.
+// Looks without changing anything, so that somebody else's file stays as it is. One transaction: another
+// process may be making the tables at this moment.
 static bool look(run_db *db, file_kind *ret_kind, i64 *ret_version, status *st) {
   i64 application = 0, tables = 0;
-  if (!db_number(db, "PRAGMA application_id", &application, st) ||
-      !db_number(db, "PRAGMA user_version", ret_version, st) ||
-      !db_number(db, "SELECT count(*) FROM sqlite_master", &tables, st))
-    return false;
+  const bool seen = db_exec(db, "BEGIN", st) && db_number(db, "PRAGMA application_id", &application, st) &&
+                    db_number(db, "PRAGMA user_version", ret_version, st) &&
+                    db_number(db, "SELECT count(*) FROM sqlite_master", &tables, st);
+  if (!sqlite3_get_autocommit(db->handle)) sqlite3_exec(db->handle, "COMMIT", NULL, NULL, NULL);
+  if (!seen) return false;
   *ret_kind = *ret_version > DB_VERSION ? FILE_NEWER : FILE_OURS;
   if (application == DB_APPLICATION_ID && *ret_version > 0) return true;
   *ret_kind = FILE_NEW;
@@ -278,10 +280,10 @@ static bool open_read(run_db *db, status *st) {
   i64 version = 0;
   if (!look(db, &kind, &version, st)) return false;
   if (kind == FILE_NEW)
-    return status_fail(st, CODE_DATA, "%s: is empty; `weft train` or `weft simulate` fills it", db->path);
+    return status_fail(st, CODE_DATA, "%s: is empty; `weft train` or `weft simulate --db` fills it", db->path);
   if (kind == FILE_OURS && version < DB_VERSION)
     return status_fail(st, CODE_DATA,
-                       "%s: was written by an older weft (schema %lld); `weft runs --db %s` "
+                       "%s: was written by an older weft (schema %lld); `weft train --db %s` "
                        "brings it up to date and keeps a copy",
                        db->path, (long long)version, db->path);
   if (kind == FILE_NEWER) return become_read_only(db, version, st);

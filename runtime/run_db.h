@@ -134,6 +134,9 @@ bool run_db_set_results(run_db *db, u64 run, const run_results *results, status 
 // `why` may be NULL.
 bool run_db_finish(run_db *db, u64 run, run_state state, const char *why, status *st);
 
+// Removes a run that no live process owns, with all that belongs to it in this file.
+bool run_db_remove(run_db *db, u64 run, status *st);
+
 // Something a person should look at; level is "info", "warn" or "error".
 bool run_db_add_alert(run_db *db, u64 run, u64 step, const char *level, const char *sentence,
                       status *st);
@@ -251,3 +254,12 @@ bool run_db_snapshot(run_db *db, const char *to_path, status *st);
 typedef bool run_db_visit(void *user, u32 columns, const char *const *names, const char *const *values);
 // Runs one statement that only reads; anything that would write is refused.
 bool run_db_query(run_db *db, const char *sql, run_db_visit *visit, void *user, status *st);
+// The same, where the caller wants to tell numbers from texts that look like them: is_number[column].
+// The first call is the heading, values NULL, so that an empty result has its names too.
+typedef struct run_cells {
+  u32 columns;
+  const char *const *names, *const *values;
+  const bool *is_number;
+} run_cells;
+typedef bool run_db_visit_cells(void *user, const run_cells *cells, bool is_heading);
+bool run_db_query_cells(run_db *db, const char *sql, run_db_visit_cells *visit, void *user, status *st);

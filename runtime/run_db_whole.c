@@ -174,27 +174,33 @@ bool run_db_snapshot(run_db *db, const char *to_path, status *st) {
 
 // ---- queries of the user's own
 
-static bool visit_rows(run_db *db, sqlite3_stmt *s, run_db_visit *visit, void *user, status *st) {
+static bool visit_rows(run_db *db, sqlite3_stmt *s, run_db_visit_cells *visit, void *user, status *st) {
   enum { COLUMNS_MAX = 256 };
   const char *names[COLUMNS_MAX], *values[COLUMNS_MAX];
+  bool is_number[COLUMNS_MAX] = {false};
   const u32 columns = (u32)sqlite3_column_count(s);
-  bool row = true, more = true;
   if (columns > COLUMNS_MAX) {
     sqlite3_finalize(s);
     return status_fail(st, CODE_USAGE, "the query has %u columns; name the ones you want", columns);
   }
   for (u32 i = 0; i < columns; i++) names[i] = sqlite3_column_name(s, (int)i);
+  const run_cells cells = {columns, names, values, is_number}, heading = {columns, names, NULL, NULL};
+  bool row = true, more = visit(user, &heading, true);
   while (more) {
     if (!db_row(db, s, &row, st)) return false;
     if (!row) break;
-    for (u32 i = 0; i < columns; i++) values[i] = (const char *)sqlite3_column_text(s, (int)i);
-    more = visit(user, columns, names, values);
+    for (u32 i = 0; i < columns; i++) {
+      const int type = sqlite3_column_type(s, (int)i); // before asking for text, which may change it
+      is_number[i] = type == SQLITE_INTEGER || type == SQLITE_FLOAT;
+      values[i] = (const char *)sqlite3_column_text(s, (int)i);
+    }
+    more = visit(user, &cells, false);
   }
   sqlite3_finalize(s);
   return true;
 }
 
-bool run_db_query(run_db *db, const char *sql, run_db_visit *visit, void *user, status *st) {
+bool run_db_query_cells(run_db *db, const char *sql, run_db_visit_cells *visit, void *user, status *st) {
   sqlite3_stmt *s = NULL;
   const char *rest = "";
   if (sqlite3_prepare_v2(db->handle, sql, -1, &s, &rest) != SQLITE_OK)
@@ -207,4 +213,19 @@ bool run_db_query(run_db *db, const char *sql, run_db_visit *visit, void *user, 
   return status_fail(st, CODE_USAGE,
                      one ? "the query would write, and only reading is allowed"
                          : "the query is not one statement; give one SELECT");
+}
+
+typedef struct plain_visit {
+  run_db_visit *visit;
+  void *user;
+} plain_visit;
+
+static bool visit_plain(void *user, const run_cells *c, bool is_heading) {
+  const plain_visit *p = user;
+  return is_heading || p->visit(p->user, c->columns, c->names, c->values);
+}
+
+bool run_db_query(run_db *db, const char *sql, run_db_visit *visit, void *user, status *st) {
+  plain_visit p = {visit, user};
+  return run_db_query_cells(db, sql, visit_plain, &p, st);
 }

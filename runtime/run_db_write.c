@@ -121,6 +121,13 @@ bool run_db_resume(run_db *db, u64 run, u64 step, status *st) {
   return db_end(db, ok, st);
 }
 
+bool run_db_remove(run_db *db, u64 run, status *st) {
+  if (!run_db_flush(db, st) || !db_begin(db, st)) return false;
+  const bool ok = db_has_run(db, run, st) && refuse_live(db, run, st) &&
+                  db_run(db, st, "DELETE FROM run WHERE id = ?1", "i", (i64)run);
+  return db_end(db, ok, st);
+}
+
 bool run_db_set_facts(run_db *db, u64 run, const run_facts *facts, status *st) {
   if (!db_begin(db, st)) return false;
   return db_end(db, db_has_run(db, run, st) && write_facts(db, run, facts, st), st);

@@ -18,6 +18,7 @@ typedef struct top_options {
   F(TEXT, out, "out", UNIT_NONE, "", 0, 0, NULL,                                                                       \
     "folder for checkpoint, trace and report; empty: weft-runs/RUN beside the database")                               \
   F(TEXT, name, "name", UNIT_NONE, "", 0, 0, NULL, "a name for the run, for people")                                   \
+  F(TEXT, experiment, "experiment", UNIT_NONE, "", 0, 0, NULL, "the group of runs it belongs to: a sweep, a study")    \
   F(BOOL, trace, "trace", UNIT_NONE, "true", 0, 0, NULL, "write a trace of the modelled step")                         \
   F(BOOL, report, "report", UNIT_NONE, "true", 0, 0, NULL, "write the HTML report")
 typedef struct record_options {

@@ -1,4 +1,4 @@
-// Runs of a dataflow whose outcome can be compared.
+// Programs on the desk, and runs of a dataflow whose outcome can be compared.
 #include "tests/fabric_support.h"
 
 #include "base/hash.h"
@@ -53,4 +53,42 @@ void fabric_same(const fabric_outcome *a, const fabric_outcome *b, const char *w
              (unsigned long long)x->counts.hops, (unsigned long long)y->counts.hops, (unsigned long long)x->received,
              (unsigned long long)y->received, (unsigned long long)x->counts.wavelets, (unsigned long long)y->counts.wavelets,
              (unsigned long long)a->state, (unsigned long long)b->state);
+}
+
+// ---- a program on the desk
+
+desk desk_begin(const char *preset, const char *changes, u32 w, u32 h) {
+  desk k = {.memory = arena_create("program"), .engine = arena_create("engine"), .m = sim_machine(preset, changes)};
+  k.b = df_build_begin(k.memory, "test", w, h);
+  return k;
+}
+
+void desk_open(desk *k) {
+  df_build_finish(k->b, &k->d);
+  k->f = fabric_open(&k->d, &k->m, NULL, k->engine, &k->st);
+  if (!k->f) fail_msg("%s", k->st.text);
+}
+
+bool desk_run(desk *k, u64 most) { return fabric_run(k->f, most, &k->result, &k->st); }
+
+void desk_run_well(desk *k) { support_ok(desk_run(k, 1000000), &k->st); }
+
+void desk_end(desk *k) {
+  arena_destroy(k->memory);
+  arena_destroy(k->engine);
+}
+
+u32 desk_word(const desk *k, u32 x, u32 y, u32 address) {
+  u32 word;
+  fabric_read(k->f, x, y, address, &word, 4);
+  return word;
+}
+
+void desk_expect(const desk *k, u32 x, u32 y, u32 address, const u32 *words, u32 n) {
+  for (u32 i = 0; i < n; i++) assert_int_equal(desk_word(k, x, y, address + 4 * i), words[i]);
+}
+
+void desk_active_task(df_builder *b, const char *name) {
+  df_build_task(b, name);
+  df_build_start_active(b);
 }

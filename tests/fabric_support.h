@@ -44,3 +44,22 @@ void random_case_free(random_case *c);
 fabric_outcome random_case_run(random_case *c, bool walk);
 // Values and sums of a run that ended: memory holds what the streams carried, and no wavelet was lost or made.
 void random_case_verify(const random_case *c, const fabric_outcome *o, u64 seed);
+
+// A small program, its machine and its fabric: begin, build on `b`, open, write memory, run, look, end.
+typedef struct desk {
+  arena *memory, *engine;
+  df_builder *b;
+  machine m;
+  dataflow d;
+  fabric *f;
+  fabric_result result;
+  status st;
+} desk;
+desk desk_begin(const char *preset, const char *changes, u32 w, u32 h);
+void desk_open(desk *k);
+bool desk_run(desk *k, u64 most);
+void desk_run_well(desk *k); // to an end that is no stall
+void desk_end(desk *k);
+u32 desk_word(const desk *k, u32 x, u32 y, u32 address);
+void desk_expect(const desk *k, u32 x, u32 y, u32 address, const u32 *words, u32 n);
+void desk_active_task(df_builder *b, const char *name);

@@ -332,7 +332,7 @@ static int make_folder(void **state) {
 static int drop_folder(void **state) {
   (void)state;
   char command[300];
-  static const char *const left[] = {"a/b/c", "a/b", "a", "file", "file.partial", "empty", ""};
+  static const char *const left[] = {"a/b/c", "a/b", "a", "file", "file.partial", "empty", "pipe", ""};
   for (u32 i = 0; i < COUNT_OF(left); i++) {
     snprintf(command, sizeof command, "%s/%s", folder, left[i]);
     remove(command);
@@ -455,6 +455,22 @@ static void files_map(void **state) {
   file_unmap(data, size);
   assert_false(file_map(in_folder("none"), &data, &size, &st));
   assert_int_equal(st.code, CODE_NO_INPUT);
+  status_clear(&st);
+  assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
+  assert_false(file_map(in_folder("pipe"), &data, &size, &st)); // and no waiting for a writer
+  assert_int_equal(st.code, CODE_NO_INPUT);
+}
+
+static void endless_files_are_refused(void **state) {
+  (void)state;
+  arena *a = arena_create("test");
+  status st = {0};
+  char *data = NULL;
+  size_t size;
+  assert_false(file_read("/dev/zero", a, &data, &size, &st));
+  assert_int_equal(st.code, CODE_DATA);
+  assert_null(data);
+  arena_destroy(a);
 }
 
 static void clocks_go_forward(void **state) {
@@ -533,6 +549,7 @@ int main(void) {
       IN_FOLDER(folders_are_made),
       IN_FOLDER(files_map),
       cmocka_unit_test(clocks_go_forward),
+      cmocka_unit_test(endless_files_are_refused),
       cmocka_unit_test(embedded_files_are_the_sources),
       cmocka_unit_test(the_log_says_only_when_asked),
   };

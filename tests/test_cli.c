@@ -104,6 +104,7 @@ static void missing_files(void **state) {
   (void)state;
   refused(CHILD_ARGS("train", "none.yaml"), 66, "none.yaml");
   refused(CHILD_ARGS("train", "--data", "none.txt"), 66, "none.txt");
+  refused(CHILD_ARGS("train", "--data", "two\n\x1b[2Jlines.txt"), 66, "two??[2Jlines.txt");
   refused(CHILD_ARGS("verify", "none.safetensors"), 66, "none.safetensors");
   refused(CHILD_ARGS("runs"), 66, "weft.db");
   refused(CHILD_ARGS("train", "--resume", "1"), 66, "weft.db");
@@ -207,6 +208,22 @@ static void documents_parse(void **state) {
   assert_non_null(d);
   json_decref(d);
   child_free(&schema);
+}
+
+static void the_step_is_told(void **state) {
+  (void)state;
+  child c = worked(CHILD_ARGS("simulate", TINY, "--set", "train.tokens=1M"));
+  const char *whole = strstr(c.out, "whole training of 1.00 Mtokens: ");
+  assert_non_null(whole);
+  const char *energy = strstr(whole, ", ");
+  assert_non_null(energy);
+  assert_int_equal(energy[strcspn(energy, "\n") - 1], 'J');
+  child_free(&c);
+  // Nothing is trained, so data that holds no sequence still gives its vocabulary.
+  put("tiny.txt", "to be or not", 12);
+  json_decref(document(CHILD_ARGS("simulate", TINY, "--data", "tiny.txt", "--json"), "weft.simulate/1"));
+  json_decref(document(CHILD_ARGS("map", TINY, "--json"), "weft.map/1"));
+  refused(CHILD_ARGS("map", TINY, "--json", "--print", "graph"), 2, "choose one");
 }
 
 static void what_is_shown_reads_back(void **state) {
@@ -388,6 +405,7 @@ int main(void) {
       IN_FOLDER(outputs_that_fail),
       IN_FOLDER(help_begins_with_examples),
       IN_FOLDER(documents_parse),
+      IN_FOLDER(the_step_is_told),
       IN_FOLDER(what_is_shown_reads_back),
       IN_FOLDER(stronger_statements_win),
       IN_FOLDER(verify_passes_and_fails),

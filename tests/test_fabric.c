@@ -1,253 +1,16 @@
-// The fabric by small programs whose values and cycles are worked out by hand: instructions, tasks, routes,
-// ports, stalls, and the microbenchmarks that were published.
+// The fabric by small programs whose values and cycles are worked out by hand: addresses, tasks, routes, ports,
+// stalls, and the microbenchmarks that were published.
 #include "tests/fabric_support.h"
-
-#include "base/random.h"
-#include "sim/fabric/number.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-// ---- a program on the desk
-
-typedef struct desk {
-  arena *memory, *engine;
-  df_builder *b;
-  machine m;
-  dataflow d;
-  fabric *f;
-  fabric_result result;
-  status st;
-} desk;
-
-static desk begin(const char *preset, const char *changes, u32 w, u32 h) {
-  desk k = {.memory = arena_create("program"), .engine = arena_create("engine"), .m = sim_machine(preset, changes)};
-  k.b = df_build_begin(k.memory, "test", w, h);
-  return k;
-}
-
-static void open(desk *k) {
-  df_build_finish(k->b, &k->d);
-  k->f = fabric_open(&k->d, &k->m, NULL, k->engine, &k->st);
-  if (!k->f) fail_msg("%s", k->st.text);
-}
-
-static bool run(desk *k, u64 most) { return fabric_run(k->f, most, &k->result, &k->st); }
-
-static void run_well(desk *k) { support_ok(run(k, 1000000), &k->st); }
-
-static void end(desk *k) {
-  arena_destroy(k->memory);
-  arena_destroy(k->engine);
-}
-
-static u32 word_of(const desk *k, u32 x, u32 y, u32 address) {
-  u32 word;
-  fabric_read(k->f, x, y, address, &word, 4);
-  return word;
-}
-
-static void expect_words(const desk *k, u32 x, u32 y, u32 address, const u32 *words, u32 n) {
-  for (u32 i = 0; i < n; i++) assert_int_equal(word_of(k, x, y, address + 4 * i), words[i]);
-}
-
-static void active_task(df_builder *b, const char *name) {
-  df_build_task(b, name);
-  df_build_start_active(b);
-}
-
-// ---- numbers, against the definition in double precision
-
-static double value_ref(u32 h, u32 fraction_bits, i32 bias) {
-  u32 exponent = (h & 0x7fff) >> fraction_bits, fraction = h & ((1u << fraction_bits) - 1);
-  double v = exponent ? ldexp(1 + ldexp(fraction, -(i32)fraction_bits), (i32)exponent - bias) : ldexp(fraction, 1 - bias - (i32)fraction_bits);
-  return h & 0x8000 ? -v : v;
-}
-
-static double decode_ref(u32 bits, u32 type) {
-  if (type == DF_F16) return value_ref(bits, 10, 15);
-  if (type == DF_BF16) return value_ref(bits, 7, 127);
-  return (double)number_of_bits(bits);
-}
-
-// Rounds to the nearest, ties to even, as integers in units of the last place.
-static double round_ref(double v, u32 type) {
-  if (type == DF_F32) return (double)(float)v;
-  i32 fraction_bits = type == DF_F16 ? 10 : 7, lowest = type == DF_F16 ? -14 : -126, exponent;
-  if (v == 0) return v;
-  frexp(v, &exponent);
-  i32 unit = (exponent - 1 < lowest ? lowest : exponent - 1) - fraction_bits;
-  return ldexp(nearbyint(ldexp(v, -unit)), unit);
-}
-
-static u32 encode_exact(double v, u32 type) {
-  float f = (float)v;
-  return type == DF_F16 ? number_to_f16(f) : type == DF_BF16 ? number_to_bf16(f) : number_bits(f);
-}
-
-static void check_between(u32 h, u32 type) { // h and the next larger one are finite
-  u16 (*to)(float) = type == DF_F16 ? number_to_f16 : number_to_bf16;
-  float low = (float)decode_ref(h, type), high = (float)decode_ref(h + 1, type);
-  float middle = (float)(((double)low + (double)high) / 2);
-  assert_true((double)middle == ((double)low + (double)high) / 2);
-  assert_int_equal(to(middle), h & 1 ? h + 1 : h);
-  assert_int_equal(to(nextafterf(middle, low)), h);
-  assert_int_equal(to(nextafterf(middle, high)), h + 1);
-}
-
-static void test_all_16_bit_numbers(void **state) {
-  (void)state;
-  for (u32 h = 0; h < 65536; h++) {
-    u32 infinite16 = (h & 0x7fff) >= 0x7c00, infinite_b = (h & 0x7fff) >= 0x7f80;
-    if (!infinite16) assert_true((double)number_from_f16((u16)h) == decode_ref(h, DF_F16));
-    if (!infinite_b) assert_true((double)number_from_bf16((u16)h) == decode_ref(h, DF_BF16));
-    if ((h & 0x7fff) <= 0x7c00) assert_int_equal(number_to_f16(number_from_f16((u16)h)), h);
-    else assert_true(isnan(number_from_f16((u16)h)) && (number_to_f16(number_from_f16((u16)h)) & 0x7fff) > 0x7c00);
-    if ((h & 0x7fff) <= 0x7f80) assert_int_equal(number_to_bf16(number_from_bf16((u16)h)), h);
-    else assert_true(isnan(number_from_bf16((u16)h)) && (number_to_bf16(number_from_bf16((u16)h)) & 0x7fff) > 0x7f80);
-    if ((h & 0x7fff) + 1 < 0x7c00) check_between(h, DF_F16);
-    if ((h & 0x7fff) + 1 < 0x7f80) check_between(h, DF_BF16);
-  }
-  assert_int_equal(number_to_f16(65519.996f), 0x7bff);
-  assert_int_equal(number_to_f16(65520.0f), 0x7c00);
-  assert_int_equal(number_to_f16(-1e30f), 0xfc00);
-  assert_int_equal(number_to_f16(0x1p-25f), 0); // half of the smallest: to even
-  assert_int_equal(number_to_f16(0x1.000002p-25f), 1);
-  assert_int_equal(number_to_f16(-0.0f), 0x8000);
-  assert_int_equal(number_to_bf16(3.4e38f), 0x7f80);
-}
-
-// ---- vector instructions on one PE
-
-enum { N = 37 };
-
-typedef struct operation {
-  u32 op;
-  double setup32, rate32, setup16, rate16; // of cs3
-} operation;
-
-static double expected(u32 op, double to, double a, double b, u32 type) {
-  switch (op) {
-  case DF_MOV:
-    return a;
-  case DF_ADD:
-    return round_ref(a + b, type);
-  case DF_SUB:
-    return round_ref(a - b, type);
-  case DF_MAX:
-    return a > b ? a : b;
-  case DF_MUL:
-  case DF_SCALE:
-    return round_ref(a * b, type);
-  case DF_FILL:
-    return -3;
-  default:
-    return round_ref(to + round_ref(a * b, type), type);
-  }
-}
-
-static double draw(u32 type, u32 i) {
-  return round_ref(random_unit(5, RANDOM_TEST, 1, i) * 8 - 4 + ldexp(random_unit(5, RANDOM_TEST, 2, i), -(i32)(i % 13)), type);
-}
-
-static void put(const desk *k, u32 address, u32 type, u32 from) {
-  for (u32 i = 0; i < N; i++) {
-    u32 bits = encode_exact(draw(type, from + i), type);
-    fabric_write(k->f, 0, 0, address + i * df_type_bytes((df_type)type), &bits, df_type_bytes((df_type)type));
-  }
-}
-
-static void check_operation(const operation *o, u32 type) {
-  desk k = begin("cs3", NULL, 1, 1);
-  df_build_class(k.b, "pe");
-  u32 to = df_build_array(k.b, "to", (df_type)type, N), a = df_build_array(k.b, "a", (df_type)type, N);
-  u32 b = df_build_array(k.b, "b", (df_type)type, N), at_to = df_build_address(k.b, to);
-  active_task(k.b, "main");
-  if (o->op == DF_FILL) df_build_op(k.b, df_vn(DF_FILL, to, df_just(-3)));
-  else df_build_op(k.b, o->op == DF_MOV ? df_vv(DF_MOV, to, a) : df_vvv((df_opcode)o->op, to, a, b));
-  df_build_region(k.b, df_pe(0, 0), "pe");
-  u32 at_a = df_build_address(k.b, a), at_b = df_build_address(k.b, b), size = df_type_bytes((df_type)type);
-  open(&k);
-  put(&k, at_to, type, 0);
-  put(&k, at_a, type, 100);
-  put(&k, at_b, type, 200);
-  run_well(&k);
-  for (u32 i = 0; i < N; i++) {
-    bool scalar = o->op == DF_AXPY || o->op == DF_SCALE;
-    double want = expected(o->op, draw(type, i), draw(type, 100 + i), draw(type, scalar ? 200 : 200 + i), type);
-    u32 bits = 0;
-    fabric_read(k.f, 0, 0, at_to + i * size, &bits, size);
-    if (decode_ref(bits, type) != want) fail_msg("op %u type %u element %u: %.9g, expected %.9g", o->op, type, i, decode_ref(bits, type), want);
-  }
-  double cycles = size == 2 ? o->setup16 + N / o->rate16 : o->setup32 + N / o->rate32;
-  assert_in_range(k.result.cycles, (u64)floor(cycles), (u64)ceil(cycles));
-  end(&k);
-}
-
-static void test_vector_instructions(void **state) {
-  (void)state;
-  static const operation all[] = {
-      {DF_MOV, 15, 2.44, 15, 4.82}, {DF_ADD, 15, 0.5, 15, 2.92}, {DF_SUB, 15, 0.5, 15, 2.92}, {DF_MAX, 15, 0.5, 15, 2.92},
-      {DF_MUL, 17, 0.5, 16, 2.92},  {DF_FMA, 17, 0.5, 16, 2.92}, {DF_AXPY, 16, 0.5, 16, 2.92}, {DF_SCALE, 17, 0.5, 16, 2.92},
-      {DF_FILL, 15, 2.44, 15, 4.82},
-  };
-  for (u32 i = 0; i < COUNT_OF(all); i++)
-    for (u32 type = DF_F32; type <= DF_BF16; type++) check_operation(&all[i], type);
-}
-
-static void test_dot_sums_in_fp32(void **state) {
-  (void)state;
-  for (u32 type = DF_F32; type <= DF_BF16; type++) {
-    desk k = begin("cs3", NULL, 1, 1);
-    df_build_class(k.b, "pe");
-    u32 to = df_build_array(k.b, "to", DF_F32, 1), a = df_build_array(k.b, "a", (df_type)type, N), b = df_build_array(k.b, "b", (df_type)type, N);
-    u32 at_a = df_build_address(k.b, a), at_b = df_build_address(k.b, b);
-    active_task(k.b, "main");
-    df_build_op(k.b, df_vvv(DF_DOT, to, a, b));
-    df_build_region(k.b, df_pe(0, 0), "pe");
-    open(&k);
-    u32 start = number_bits(0.25f);
-    fabric_write(k.f, 0, 0, 0, &start, 4);
-    put(&k, at_a, type, 100);
-    put(&k, at_b, type, 200);
-    run_well(&k);
-    double want = 0.25;
-    for (u32 i = 0; i < N; i++) want = round_ref(want + round_ref(draw(type, 100 + i) * draw(type, 200 + i), DF_F32), DF_F32);
-    assert_true((double)number_of_bits(word_of(&k, 0, 0, 0)) == want);
-    assert_int_equal(k.result.cycles, type == DF_F32 ? 17 + 2 * N : 29); // 16 + 37 / 2.92 = 28.7
-    assert_int_equal(k.result.counts.macs, N);
-    end(&k);
-  }
-}
-
-static void test_integers(void **state) {
-  (void)state;
-  static const u32 a[] = {5, 0xffffffff, 0x7fffffff, 3}, b[] = {7, 1, 1, 0xfffffff0};
-  static const struct {
-    u32 op, want[4];
-  } all[] = {{DF_ADD, {12, 0, 0x80000000, 0xfffffff3}}, {DF_SUB, {0xfffffffe, 0xfffffffe, 0x7ffffffe, 19}}, {DF_MAX, {7, 1, 0x7fffffff, 3}}, {DF_FILL, {9, 9, 9, 9}}};
-  for (u32 i = 0; i < COUNT_OF(all); i++) {
-    desk k = begin("cs3", NULL, 1, 1);
-    df_build_class(k.b, "pe");
-    u32 to = df_build_array(k.b, "to", DF_I32, 4), x = df_build_array(k.b, "a", DF_I32, 4), y = df_build_array(k.b, "b", DF_I32, 4);
-    active_task(k.b, "main");
-    df_build_op(k.b, all[i].op == DF_FILL ? df_vn(DF_FILL, to, df_just(9)) : df_vvv((df_opcode)all[i].op, to, x, y));
-    df_build_region(k.b, df_pe(0, 0), "pe");
-    open(&k);
-    fabric_write(k.f, 0, 0, 16, a, 16);
-    fabric_write(k.f, 0, 0, 32, b, 16);
-    run_well(&k);
-    expect_words(&k, 0, 0, 0, all[i].want, 4);
-    end(&k);
-  }
-}
-
 // ---- addresses, registers, loops, skips
 
 static void test_two_dimensions_and_registers(void **state) {
   (void)state;
-  desk k = begin("cs2", NULL, 1, 1);
+  desk k = desk_begin("cs2", NULL, 1, 1);
   df_build_class(k.b, "pe");
   u32 to = df_build_array(k.b, "to", DF_I32, 12), from = df_build_array(k.b, "from", DF_I32, 20);
   i32 at = (i32)df_build_address(k.b, from);
@@ -259,20 +22,20 @@ static void test_two_dimensions_and_registers(void **state) {
   u32 place = df_build_view(k.b, "place", DF_I32, df_just(0), df_just(6));
   df_build_moved_by(k.b, place, 1, 12);
   (void)to;
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_vv(DF_MOV, place, block));
   df_build_op(k.b, df_rn(DF_STEP, 1, df_just(2)));
   df_build_op(k.b, df_vv(DF_MOV, place, block));
   df_build_region(k.b, df_pe(0, 0), "pe");
-  open(&k);
+  desk_open(&k);
   u32 words[20];
   for (u32 i = 0; i < 20; i++) words[i] = i;
   fabric_write(k.f, 0, 0, (u32)at, words, sizeof words);
-  run_well(&k);
+  desk_run_well(&k);
   static const u32 want[] = {0, 5, 1, 6, 2, 7, 10, 15, 11, 16, 12, 17};
-  expect_words(&k, 0, 0, 0, want, 12);
+  desk_expect(&k, 0, 0, 0, want, 12);
   assert_int_equal(k.result.cycles, 1 + 2 * 15 + 5); // 6 / 2.44 = 2.46 each, and the STEP
-  end(&k);
+  desk_end(&k);
 }
 
 // A PE counts into memory: to[r2] = 1 for each pass.
@@ -282,12 +45,12 @@ static void counting(desk *k) {
   (void)ones;
   u32 place = df_build_view(k->b, "place", DF_I32, df_just(0), df_just(1));
   df_build_moved_by(k->b, place, 2, 4);
-  active_task(k->b, "main");
+  desk_active_task(k->b, "main");
 }
 
 static void test_loops_and_skips(void **state) {
   (void)state;
-  desk k = begin("cs2", NULL, 1, 1);
+  desk k = desk_begin("cs2", NULL, 1, 1);
   counting(&k);
   df_instruction one = df_vn(DF_FILL, 1, df_just(1)), step = df_rn(DF_STEP, 2, df_just(1));
   df_build_op(k.b, df_rn(DF_LOOP, 0, df_just(3)));
@@ -303,18 +66,18 @@ static void test_loops_and_skips(void **state) {
   df_build_op(k.b, df_skip(1));
   df_build_op(k.b, one);
   df_build_region(k.b, df_pe(0, 0), "pe");
-  open(&k);
-  run_well(&k);
+  desk_open(&k);
+  desk_run_well(&k);
   static const u32 want[] = {1, 1, 1, 1, 0, 0};
-  expect_words(&k, 0, 0, 0, want, 6);
+  desk_expect(&k, 0, 0, 0, want, 6);
   // LOOP 1; thrice (LOOP 1, twice (SKIP_LESS 1, END 7), LOOP 1, END 7); 4 x (FILL 15.41, STEP 1); SKIP 1
   assert_in_range(k.result.cycles, 1 + 3 * (1 + 16 + 1 + 7) + 65 + 1, 1 + 3 * (1 + 16 + 1 + 7) + 66 + 1);
-  end(&k);
+  desk_end(&k);
 }
 
 static void test_tasks_start_block_and_halt(void **state) {
   (void)state;
-  desk k = begin("cs2", NULL, 1, 1);
+  desk k = desk_begin("cs2", NULL, 1, 1);
   counting(&k);
   u32 next = df_build_task_index(k.b, "next"), held = df_build_task_index(k.b, "held"), never = df_build_task_index(k.b, "never");
   df_build_op(k.b, df_t(DF_BLOCK, held));
@@ -331,12 +94,12 @@ static void test_tasks_start_block_and_halt(void **state) {
   df_build_task(k.b, "never");
   df_build_op(k.b, df_vn(DF_FILL, 1, df_just(9)));
   df_build_region(k.b, df_pe(0, 0), "pe");
-  open(&k);
-  run_well(&k);
+  desk_open(&k);
+  desk_run_well(&k);
   static const u32 want[] = {5, 8, 5, 5};
-  expect_words(&k, 0, 0, 0, want, 4);
+  desk_expect(&k, 0, 0, 0, want, 4);
   assert_int_equal(k.result.counts.tasks, 3);
-  end(&k);
+  desk_end(&k);
 }
 
 // ---- the fabric: a row of PEs, from the first to the last
@@ -348,10 +111,10 @@ static void row_routes(df_builder *b, u32 w, u32 color) {
 }
 
 static u64 one_word_cycles(u32 hops) {
-  desk k = begin("cs3", NULL, hops + 1, 1);
+  desk k = desk_begin("cs3", NULL, hops + 1, 1);
   df_build_class(k.b, "sender");
   u32 out = df_build_out(k.b, "out", DF_I32, df_just(1), 0, 0);
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_vn(DF_SEND, out, df_just(1729)));
   df_build_class(k.b, "receiver");
   u32 got = df_build_array(k.b, "got", DF_I32, 1), in = df_build_in(k.b, "in", DF_I32, df_just(1), 0, 0);
@@ -361,12 +124,12 @@ static u64 one_word_cycles(u32 hops) {
   df_build_region(k.b, df_pe(0, 0), "sender");
   df_build_region(k.b, df_pe(hops, 0), "receiver");
   row_routes(k.b, hops + 1, 0);
-  open(&k);
-  run_well(&k);
-  assert_int_equal(word_of(&k, hops, 0, 0), 1729);
+  desk_open(&k);
+  desk_run_well(&k);
+  assert_int_equal(desk_word(&k, hops, 0, 0), 1729);
   assert_int_equal(k.result.counts.hops, hops);
   u64 cycles = k.result.cycles;
-  end(&k);
+  desk_end(&k);
   return cycles;
 }
 
@@ -384,15 +147,15 @@ static void test_one_word(void **state) {
 
 // A row that sends n elements of a type from its first to its last PE, all at once and in order.
 static desk row_stream(const char *preset, u32 w, df_type type, u32 n) {
-  desk k = begin(preset, "pe.sram_bytes=1MiB", w, 1);
+  desk k = desk_begin(preset, "pe.sram_bytes=1MiB", w, 1);
   df_build_class(k.b, "sender");
   u32 data = df_build_array(k.b, "data", type, n), out = df_build_out(k.b, "out", type, df_just((i32)n), 0, 0);
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_vv(DF_MOV, out, data));
   df_build_class(k.b, "receiver");
   u32 got = df_build_array(k.b, "got", type, n), in = df_build_in(k.b, "in", type, df_just((i32)n), 0, 0);
   df_build_bytes(k.b, 4);
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_vv(DF_MOV, got, in));
   df_build_region(k.b, df_pe(0, 0), "sender");
   df_build_region(k.b, df_pe(w - 1, 0), "receiver");
@@ -408,24 +171,24 @@ static void test_long_messages(void **state) {
   for (u32 i = 0; i < COUNT_OF(hops); i++)
     for (u32 n = 0; n < COUNT_OF(words); n++) {
       desk k = row_stream("cs3", hops[i] + 1, DF_F32, words[n]);
-      open(&k);
-      run_well(&k);
+      desk_open(&k);
+      desk_run_well(&k);
       double published = 33 - 15 + 2.0 * hops[i] + 1.125 * words[n];
       if (fabs((double)k.result.cycles - published) > 4)
         fail_msg("%u words over %u hops take %llu cycles, published are %.0f", words[n], hops[i], (unsigned long long)k.result.cycles, published);
-      end(&k);
+      desk_end(&k);
     }
 }
 
 static void test_odd_halves_and_a_flipped_bit(void **state) {
   (void)state;
   desk k = row_stream("cs2", 4, DF_F16, 7);
-  open(&k);
+  desk_open(&k);
   static const u16 sent[] = {1, 2, 3, 4, 5, 6, 7};
   u16 got[8];
   fabric_write(k.f, 0, 0, 0, sent, sizeof sent);
   fabric_flip(k.f, 4, 17); // the 4th link crossed: word 0 has crossed one or two, so a later word
-  run_well(&k);
+  desk_run_well(&k);
   assert_int_equal(k.result.counts.wavelets, 4);
   assert_int_equal(k.result.counts.hops, 12);
   fabric_read(k.f, 3, 0, 0, got, sizeof got);
@@ -433,24 +196,24 @@ static void test_odd_halves_and_a_flipped_bit(void **state) {
   for (u32 i = 0; i < 7; i++) wrong += got[i] != sent[i];
   assert_int_equal(wrong, 1);
   assert_int_equal(got[7], 0);
-  end(&k);
+  desk_end(&k);
 }
 
 // ---- ports
 
-static void port(desk *k, const char *name, u32 x, u32 side, u32 color, bool out, u64 n) {
-  df_build_port(k->b, name, (df_port){.x = x, .port = (u8)side, .color = (u8)color, .out = out, .wavelets = n});
-}
-
 enum { CROWD = 200 };
+
+static void port(desk *k, const char *name, u32 x, u32 side, u32 color, bool out) {
+  df_build_port(k->b, name, (df_port){.x = x, .port = (u8)side, .color = (u8)color, .out = out, .wavelets = CROWD});
+}
 
 // Two colors from the west through one link to the east.
 static desk crowded_link(void) {
-  desk k = begin("cs2", NULL, 3, 1);
+  desk k = desk_begin("cs2", NULL, 3, 1);
   for (u32 c = 0; c < 2; c++) {
     df_build_route(k.b, df_block(0, 0, 3, 1), c, PORT_WEST, PORT_EAST);
-    port(&k, c ? "in1" : "in0", 0, PORT_WEST, c, false, CROWD);
-    port(&k, c ? "out1" : "out0", 2, PORT_EAST, c, true, CROWD);
+    port(&k, c ? "in1" : "in0", 0, PORT_WEST, c, false);
+    port(&k, c ? "out1" : "out0", 2, PORT_EAST, c, true);
   }
   return k;
 }
@@ -461,30 +224,30 @@ static void test_colors_share_a_link_in_turn(void **state) {
   for (u32 i = 0; i < CROWD; i++) words[i] = i;
   for (u64 most = 20; most < 300; most += 35) {
     desk k = crowded_link();
-    open(&k);
+    desk_open(&k);
     fabric_feed(k.f, 0, words);
     fabric_feed(k.f, 2, words);
-    support_failed(run(&k, most), &k.st, CODE_CHECK, "not done after");
+    support_failed(desk_run(&k, most), &k.st, CODE_CHECK, "not done after");
     i64 difference = (i64)fabric_drain(k.f, 1, got) - (i64)fabric_drain(k.f, 3, got);
     assert_true(difference >= -1 && difference <= 1);
-    end(&k);
+    desk_end(&k);
   }
   desk k = crowded_link();
-  open(&k);
+  desk_open(&k);
   fabric_feed(k.f, 0, words);
   fabric_feed(k.f, 2, words);
-  run_well(&k);
+  desk_run_well(&k);
   assert_in_range(k.result.cycles, 2 * CROWD, 2 * CROWD + 6);
   for (u32 c = 0; c < 2; c++) {
     assert_int_equal(fabric_drain(k.f, 2 * c + 1, got), CROWD);
     assert_memory_equal(got, words, sizeof words);
   }
-  end(&k);
+  desk_end(&k);
 }
 
 static void test_blocked_color_blocks_no_other(void **state) {
   (void)state;
-  desk k = begin("cs2", NULL, 3, 1);
+  desk k = desk_begin("cs2", NULL, 3, 1);
   df_build_class(k.b, "asleep");
   df_build_array(k.b, "got", DF_I32, CROWD);
   u32 in = df_build_in(k.b, "in", DF_I32, df_just(CROWD), 5, 2);
@@ -494,17 +257,17 @@ static void test_blocked_color_blocks_no_other(void **state) {
   df_build_route(k.b, df_block(0, 0, 2, 1), 5, PORT_WEST, PORT_EAST);
   df_build_route(k.b, df_pe(2, 0), 5, PORT_WEST, PORT_RAMP);
   df_build_route(k.b, df_block(0, 0, 3, 1), 6, PORT_WEST, PORT_EAST);
-  port(&k, "stuck", 0, PORT_WEST, 5, false, CROWD);
-  port(&k, "in", 0, PORT_WEST, 6, false, CROWD);
-  port(&k, "out", 2, PORT_EAST, 6, true, CROWD);
-  open(&k);
-  support_failed(run(&k, 100000), &k.st, CODE_CHECK, "wavelets of color 5 wait in PE (2, 0)");
+  port(&k, "stuck", 0, PORT_WEST, 5, false);
+  port(&k, "in", 0, PORT_WEST, 6, false);
+  port(&k, "out", 2, PORT_EAST, 6, true);
+  desk_open(&k);
+  support_failed(desk_run(&k, 100000), &k.st, CODE_CHECK, "wavelets of color 5 wait in PE (2, 0)");
   assert_non_null(strstr(k.st.text, "4 wavelets of color 5 stand in router (0, 0)"));
   assert_non_null(strstr(k.st.text, "port stuck has sent"));
   u32 got[CROWD];
   assert_int_equal(fabric_drain(k.f, 2, got), CROWD);
   assert_true(k.result.stepped < 2 * CROWD);
-  end(&k);
+  desk_end(&k);
 }
 
 // ---- stalls
@@ -512,24 +275,24 @@ static void test_blocked_color_blocks_no_other(void **state) {
 // Two PEs that send to each other, and receive only after that.
 static void test_ring_of_full_queues(void **state) {
   (void)state;
-  desk k = begin("cs2", NULL, 2, 1);
+  desk k = desk_begin("cs2", NULL, 2, 1);
   for (u32 x = 0; x < 2; x++) {
     df_build_class(k.b, x ? "right" : "left");
     u32 data = df_build_array(k.b, "data", DF_F32, 100), out = df_build_out(k.b, "out", DF_F32, df_just(100), x, 0);
     u32 in = df_build_in(k.b, "in", DF_F32, df_just(100), 1 - x, 0);
-    active_task(k.b, "swap");
+    desk_active_task(k.b, "swap");
     df_build_op(k.b, df_vv(DF_MOV, out, data));
     df_build_op(k.b, df_vv(DF_MOV, data, in));
     df_build_region(k.b, df_pe(x, 0), x ? "right" : "left");
     df_build_route(k.b, df_pe(x, 0), x, PORT_RAMP, x ? PORT_WEST : PORT_EAST);
     df_build_route(k.b, df_pe(1 - x, 0), x, x ? PORT_EAST : PORT_WEST, PORT_RAMP);
   }
-  open(&k);
-  support_failed(run(&k, 100000), &k.st, CODE_CHECK, "stalled at cycle");
+  desk_open(&k);
+  support_failed(desk_run(&k, 100000), &k.st, CODE_CHECK, "stalled at cycle");
   assert_non_null(strstr(k.st.text, "PE (0, 0) left task swap MOV at element 10 of 100 to send on color 0"));
   assert_non_null(strstr(k.st.text, "PE (1, 0) right task swap MOV at element 10 of 100 to send on color 1"));
   assert_true(k.result.stepped < 200);
-  end(&k);
+  desk_end(&k);
 }
 
 static void test_receiver_expects_more(void **state) {
@@ -541,15 +304,15 @@ static void test_receiver_expects_more(void **state) {
   u32 last = df_build_array(k.b, "last", DF_F32, 1), one = df_build_in(k.b, "one", DF_F32, df_just(1), 0, 0);
   df_build_task(k.b, "main");
   df_build_op(k.b, df_vv(DF_MOV, last, one));
-  open(&k);
-  support_failed(run(&k, 100000), &k.st, CODE_CHECK, "PE (4, 0) receiver task main MOV at element 0 of 1 waits for color 0");
+  desk_open(&k);
+  support_failed(desk_run(&k, 100000), &k.st, CODE_CHECK, "PE (4, 0) receiver task main MOV at element 0 of 1 waits for color 0");
   assert_true(k.result.stepped < 200);
-  end(&k);
+  desk_end(&k);
 }
 
 static void test_circle_is_refused(void **state) {
   (void)state;
-  desk k = begin("cs2", NULL, 2, 2);
+  desk k = desk_begin("cs2", NULL, 2, 2);
   df_build_route(k.b, df_pe(0, 0), 0, PORT_SOUTH, PORT_EAST);
   df_build_route(k.b, df_pe(1, 0), 0, PORT_WEST, PORT_SOUTH);
   df_build_route(k.b, df_pe(1, 1), 0, PORT_NORTH, PORT_WEST);
@@ -557,43 +320,43 @@ static void test_circle_is_refused(void **state) {
   df_build_finish(k.b, &k.d);
   assert_null(fabric_open(&k.d, &k.m, NULL, k.engine, &k.st));
   assert_int_equal(k.st.code, CODE_CONFIG);
-  end(&k);
+  desk_end(&k);
 }
 
 // Slow is not stalled: nothing moves for a very long time, but a PE works.
 static void test_slow_is_no_stall(void **state) {
   (void)state;
-  desk k = begin("cs3", NULL, 3, 1);
+  desk k = desk_begin("cs3", NULL, 3, 1);
   df_build_class(k.b, "sender");
   u32 out = df_build_out(k.b, "out", DF_I32, df_just(1), 0, 0);
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_rn(DF_LOOP, 0, df_just(30000)));
   df_build_op(k.b, df_none(DF_END));
   df_build_op(k.b, df_vn(DF_SEND, out, df_just(4)));
   df_build_class(k.b, "receiver");
   u32 got = df_build_array(k.b, "got", DF_I32, 1), in = df_build_in(k.b, "in", DF_I32, df_just(1), 0, 0);
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_vv(DF_MOV, got, in));
   df_build_region(k.b, df_pe(0, 0), "sender");
   df_build_region(k.b, df_pe(2, 0), "receiver");
   row_routes(k.b, 3, 0);
-  open(&k);
-  run_well(&k);
-  assert_int_equal(word_of(&k, 2, 0, 0), 4);
+  desk_open(&k);
+  desk_run_well(&k);
+  assert_int_equal(desk_word(&k, 2, 0, 0), 4);
   assert_in_range(k.result.cycles, 210000, 210040);
   assert_true(k.result.stepped < 100000); // the time between was skipped
-  end(&k);
+  desk_end(&k);
 }
 
 // A task that is about to start while a microthread has no room to send: the one must not hide the other.
 static void test_start_beside_a_blocked_sender(void **state) {
   (void)state;
-  desk k = begin("cs3", NULL, 2, 1);
+  desk k = desk_begin("cs3", NULL, 2, 1);
   df_build_class(k.b, "a");
   u32 data = df_build_array(k.b, "data", DF_I32, 60), out = df_build_out(k.b, "out", DF_I32, df_just(60), 0, 0);
   u32 go = df_build_out(k.b, "go", DF_I32, df_just(1), 1, 1), in = df_build_in(k.b, "in", DF_I32, df_just(1), 2, 0);
   u32 got = df_build_array(k.b, "got", DF_I32, 1);
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_on(df_vv(DF_MOV, out, data), 1));
   df_build_task(k.b, "answer");
   df_build_started_by(k.b, TRIGGER_DATA, 2, 0);
@@ -603,7 +366,7 @@ static void test_start_beside_a_blocked_sender(void **state) {
   u32 all = df_build_array(k.b, "all", DF_I32, 60), from = df_build_in(k.b, "from", DF_I32, df_just(60), 0, 0);
   u32 started = df_build_array(k.b, "started", DF_I32, 1);
   u32 start = df_build_in(k.b, "start", DF_I32, df_just(1), 1, 1), ask = df_build_out(k.b, "ask", DF_I32, df_just(1), 2, 0);
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_rn(DF_LOOP, 0, df_just(40)));
   df_build_op(k.b, df_none(DF_END));
   df_build_op(k.b, df_vn(DF_SEND, ask, df_just(1)));
@@ -614,9 +377,9 @@ static void test_start_beside_a_blocked_sender(void **state) {
   for (u32 c = 0; c < 2; c++) row_routes(k.b, 2, c);
   df_build_route(k.b, df_pe(1, 0), 2, PORT_RAMP, PORT_WEST);
   df_build_route(k.b, df_pe(0, 0), 2, PORT_EAST, PORT_RAMP);
-  open(&k);
-  run_well(&k);
-  end(&k);
+  desk_open(&k);
+  desk_run_well(&k);
+  desk_end(&k);
 }
 
 // ---- merges, multicast, switches
@@ -624,13 +387,13 @@ static void test_start_beside_a_blocked_sender(void **state) {
 static void test_multicast_and_switch(void **state) {
   (void)state;
   // 4 PEs: the first sends 3 words, CONTROL, 3 words; PE 1 listens to all, PE 2 switches between itself and PE 3
-  desk k = begin("cs2", NULL, 4, 1);
+  desk k = desk_begin("cs2", NULL, 4, 1);
   df_build_class(k.b, "sender");
   u32 data = df_build_array(k.b, "data", DF_I32, 6), out = df_build_out(k.b, "out", DF_I32, df_just(3), 0, 0);
   (void)data;
   u32 part = df_build_view(k.b, "part", DF_I32, df_just(0), df_just(3));
   df_build_moved_by(k.b, part, 0, 12);
-  active_task(k.b, "main");
+  desk_active_task(k.b, "main");
   df_build_op(k.b, df_rn(DF_LOOP, 0, df_just(2)));
   df_build_op(k.b, df_vv(DF_MOV, out, part));
   df_build_op(k.b, df_v(DF_CONTROL, out));
@@ -640,7 +403,7 @@ static void test_multicast_and_switch(void **state) {
     snprintf(name, sizeof name, "pe%u", i);
     df_build_class(k.b, name);
     u32 n = i == 1 ? 6 : 3, got = df_build_array(k.b, "got", DF_I32, n), in = df_build_in(k.b, "in", DF_I32, df_just((i32)n), 0, 0);
-    active_task(k.b, "main");
+    desk_active_task(k.b, "main");
     df_build_op(k.b, df_on(df_vv(DF_MOV, got, in), 1));
     df_build_task(k.b, "control");
     df_build_started_by(k.b, TRIGGER_CONTROL, 0, 0);
@@ -653,16 +416,16 @@ static void test_multicast_and_switch(void **state) {
   df_build_route(k.b, df_pe(2, 0), 0, PORT_WEST, PORT_RAMP);
   df_build_position(k.b, PORT_WEST, PORT_EAST);
   df_build_route(k.b, df_pe(3, 0), 0, PORT_WEST, PORT_RAMP);
-  open(&k);
+  desk_open(&k);
   static const u32 words[] = {1, 2, 3, 4, 5, 6};
   fabric_write(k.f, 0, 0, 0, words, sizeof words);
-  run_well(&k);
-  expect_words(&k, 1, 0, 0, words, 6);
-  expect_words(&k, 2, 0, 0, words, 3);
-  expect_words(&k, 3, 0, 0, words + 3, 3);
+  desk_run_well(&k);
+  desk_expect(&k, 1, 0, 0, words, 6);
+  desk_expect(&k, 2, 0, 0, words, 3);
+  desk_expect(&k, 3, 0, 0, words + 3, 3);
   assert_int_equal(k.result.received, 8 + 4 + 4);
   assert_int_equal(k.result.counts.hops, 8 + 8 + 4);
-  end(&k);
+  desk_end(&k);
 }
 
 static void test_a_second_run_is_the_same(void **state) {
@@ -670,17 +433,17 @@ static void test_a_second_run_is_the_same(void **state) {
   fabric_result first = {0};
   for (u32 i = 0; i < 2; i++) {
     desk k = row_stream("cs3", 9, DF_F32, 50);
-    open(&k);
-    run_well(&k);
+    desk_open(&k);
+    desk_run_well(&k);
     if (i) assert_memory_equal(&first, &k.result, sizeof first);
     first = k.result;
-    end(&k);
+    desk_end(&k);
   }
 }
 
 // Chain and broadcast on cs2, near the forms of arXiv 2404.15888.
 static u64 row_of_links(u32 pes, u32 words, bool chain) {
-  desk k = begin("cs2", NULL, pes, 1);
+  desk k = desk_begin("cs2", NULL, pes, 1);
   for (u32 x = 0; x < pes; x++) {
     bool first = x == 0, last = x + 1 == pes;
     u32 to = chain ? x & 1 : 0, from = chain ? 1 - to : 0; // colors alternate
@@ -690,7 +453,7 @@ static u64 row_of_links(u32 pes, u32 words, bool chain) {
       u32 data = df_build_array(k.b, "data", DF_F32, words), in = 0, out = 0;
       if (!first) in = df_build_in(k.b, "in", DF_F32, df_just((i32)words), from, 0);
       if (first || (chain && !last)) out = df_build_out(k.b, "out", DF_F32, df_just((i32)words), to, 0);
-      active_task(k.b, "main");
+      desk_active_task(k.b, "main");
       if (first) df_build_op(k.b, df_vv(DF_MOV, out, data));
       else if (chain) df_build_op(k.b, df_vvv(DF_ADD, last ? data : out, in, data));
       else df_build_op(k.b, df_vv(DF_MOV, data, in));
@@ -700,10 +463,10 @@ static u64 row_of_links(u32 pes, u32 words, bool chain) {
     if (chain && !first) df_build_route(k.b, df_pe(x, 0), from, PORT_WEST, PORT_RAMP);
     if (!chain) df_build_route(k.b, df_pe(x, 0), 0, first ? PORT_RAMP : PORT_WEST, first ? PORT_EAST : last ? PORT_RAMP : PORT_EAST | PORT_RAMP);
   }
-  open(&k);
-  run_well(&k);
+  desk_open(&k);
+  desk_run_well(&k);
   u64 cycles = k.result.cycles;
-  end(&k);
+  desk_end(&k);
   return cycles;
 }
 
@@ -717,10 +480,6 @@ static void test_chain_and_broadcast(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_16_bit_numbers),
-      cmocka_unit_test(test_vector_instructions),
-      cmocka_unit_test(test_dot_sums_in_fp32),
-      cmocka_unit_test(test_integers),
       cmocka_unit_test(test_two_dimensions_and_registers),
       cmocka_unit_test(test_loops_and_skips),
       cmocka_unit_test(test_tasks_start_block_and_halt),

@@ -193,6 +193,7 @@ fabric *fabric_open(const dataflow *d, const machine *m, const fabric_options *o
   for (u32 i = 0; i < d->class_count; i++) learn_class(f, i);
   if (!take_memory(f, a, st)) return NULL;
   f->lane_mask = arena_array(a, u32, f->routers);
+  f->asks = arena_array(a, u32, f->routers);
   f->turn = arena_array(a, u8, (size_t)f->routers * 5);
   for (u32 i = 0; i < ROUTER_WHEEL; i++) f->router_on[i] = arena_array(a, u64, f->routers / 64 + 1);
   for (u32 i = 0; i < UNIT_WHEEL; i++) f->unit_on[i] = arena_array(a, u64, f->units / 64 + 1);

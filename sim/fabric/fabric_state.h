@@ -98,7 +98,7 @@ typedef struct unit {
   u32 rx, ry;         // place in the region, for affine values
   u64 memory;         // first byte
   u32 data_bytes;
-  u32 running;        // threads, bits
+  u32 running, ending; // threads, bits; ending: has no element left
   u32 first_thread, first_queue;
   i32 reg[DF_REGISTERS];
   u64 datapath, ramp_out; // free from this tick on
@@ -146,6 +146,7 @@ struct fabric {
   lane *lanes;
   lane_facts *lane_facts;
   u32 *lane_mask; // per router: colors with wavelets
+  u32 *asks;      // of these, those that were not found to have no place
   u8 *turn;       // per router and port: color that is asked first
   u64 *router_on[ROUTER_WHEEL]; // bits by cycle: who may have something to decide then
   u64 arrives;    // cycle in which the last wavelet under way will be where it goes
@@ -211,6 +212,11 @@ static inline void router_arm(fabric *f, u32 router, u32 cycle) {
   f->router_on[((u32)f->now + ahead) % ROUTER_WHEEL][router >> 6] |= 1ull << (router & 63);
 }
 
+static inline void router_ask(fabric *f, u32 router, u32 color, u32 cycle) {
+  f->asks[router] |= 1u << color;
+  router_arm(f, router, cycle);
+}
+
 // Into the router's own buffer.
 static inline void lane_put(fabric *f, u32 router, u32 color, wave w) {
   lane *l = lane_at(f, router, color);
@@ -220,7 +226,7 @@ static inline void lane_put(fabric *f, u32 router, u32 color, wave w) {
   if (l->count++) return; // the one before it will see to it
   l->pending = w.tx;
   f->lane_mask[router] |= 1u << color;
-  router_arm(f, router, w.ready);
+  router_ask(f, router, color, w.ready);
 }
 
 // What comes to a router from outside: into its buffer, or into the pipe that begins there.
@@ -241,9 +247,11 @@ static inline bool wave_is_due(const wave *w, u64 now) { return (i32)(w->ready -
 // A wavelet is there.
 static inline bool queue_ready(const queue *q, u64 now) { return q->count && wave_is_due(&q->q[q->head], now); }
 
-static inline wave queue_pop(fabric *f, const unit *u, queue *q) {
+static inline wave queue_pop(fabric *f, const unit *u, u32 index) {
+  queue *q = &f->queues[index];
   wave w = q->q[q->head];
-  if (q->count >= f->queue_words) router_arm(f, u->router, (u32)f->now); // it may wait for room
+  u32 color = f->classes[u->class].color_of_queue[index - u->first_queue];
+  if (q->count >= f->queue_words) router_ask(f, u->router, color, (u32)f->now); // it may wait for room
   q->head = (u8)((q->head + 1) % QUEUE_DEPTH);
   q->count--;
   return w;

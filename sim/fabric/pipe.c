@@ -123,6 +123,8 @@ static void burst(fabric *f, u32 index) {
     if (hops > p->length - 1) hops = p->length - 1;
     w.ready += hops * f->hop;
     f->result.counts.hops += hops;
+    u64 moved = f->now + (w.ready - (u32)f->now) - f->hop; // its last hop
+    if (hops && moved > f->last) f->last = moved;
     lane_put(f, routers[hops], p->color, w);
   }
   p->count = 0;

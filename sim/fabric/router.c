@@ -16,10 +16,11 @@ static void tell_sender(fabric *f, u32 router, lane *l) {
   fabric_wake(f, f->unit_of[router], f->now + 1);
 }
 
-// There may be room for what the neighbours at these ports have.
-static void tell_neighbours(fabric *f, u32 router, const lane *l, u32 ports, u64 cycle) {
-  for (ports &= ~(u32)(l->edge | PORT_RAMP); ports; ports &= ports - 1)
-    router_arm(f, router + f->offset[port_index(ports)], (u32)cycle);
+// There may be room for what the neighbours have.
+static void tell_neighbours(fabric *f, u32 router, u32 color, u64 cycle) {
+  const lane *l = lane_at(f, router, color);
+  for (u32 ports = l->rx & ~(u32)(l->edge | PORT_RAMP); ports; ports &= ports - 1)
+    router_ask(f, router + f->offset[port_index(ports)], color, (u32)cycle);
 }
 
 void router_set_position(fabric *f, u32 router, u32 color, u32 position, u64 cycle) {
@@ -30,7 +31,7 @@ void router_set_position(fabric *f, u32 router, u32 color, u32 position, u64 cyc
   l->tx = r->positions[position].tx;
   l->inputs = (u8)__builtin_popcount(l->rx);
   tell_sender(f, router, l);
-  tell_neighbours(f, router, l, l->rx, cycle);
+  tell_neighbours(f, router, color, cycle);
 }
 
 // A control wavelet has left: what waits behind it goes where the new position says.
@@ -52,7 +53,7 @@ static void leave_pipe(fabric *f, u32 index) {
 static void lane_pop(fabric *f, const move *m) {
   lane *l = &f->lanes[m->from];
   bool control = l->q[l->head].control;
-  if (l->count + l->inputs > LANE_DEPTH) tell_neighbours(f, m->router, l, l->rx, f->now + 1);
+  if (l->count + l->inputs > LANE_DEPTH) tell_neighbours(f, m->router, m->color, f->now + 1);
   l->head = (u8)((l->head + 1) % LANE_DEPTH);
   l->count--;
   tell_sender(f, m->router, l);
@@ -60,8 +61,11 @@ static void lane_pop(fabric *f, const move *m) {
   if (l->count) {
     const wave *w = &l->q[l->head];
     l->pending = w->tx;
-    router_arm(f, m->router, wave_is_due(w, f->now + 1) ? (u32)f->now + 1 : w->ready);
-  } else f->lane_mask[m->router] &= ~(1u << m->color);
+    router_ask(f, m->router, m->color, wave_is_due(w, f->now + 1) ? (u32)f->now + 1 : w->ready);
+  } else {
+    f->lane_mask[m->router] &= ~(1u << m->color);
+    f->asks[m->router] &= ~(1u << m->color);
+  }
   u32 pipe_of = f->pipe_count ? f->lane_facts[m->from].pipe_of : NOBODY;
   if (pipe_of != NOBODY) leave_pipe(f, pipe_of);
 }
@@ -136,33 +140,43 @@ static void win(fabric *f, contest *c, const move *m) {
   *turn = (u8)((m->color + 1) & 31);
 }
 
-// What has no place waits to be told: by the lane or queue that gets room, or by time where a pipe begins.
-static void wait_for_place(fabric *f, const move *m) {
-  if (m->kind != MOVE_LINK) return;
+// What has no place waits to be told by the lane or queue that gets room. False where a pipe begins: there
+// room comes with time.
+static bool will_be_told(fabric *f, const move *m) {
+  if (m->kind != MOVE_LINK) return true;
   u32 index = f->lanes[m->to].pipe;
-  if (index != NOBODY && !f->pipes[index].open && !pipe_has_room(f, index)) router_arm(f, m->router, pipe_room_from(f, index));
+  if (index == NOBODY || f->pipes[index].open || pipe_has_room(f, index)) return true;
+  router_arm(f, m->router, pipe_room_from(f, index));
+  return false;
+}
+
+// A color whose head is due asks for its ports. False where nothing changes before it is told.
+static bool ask(fabric *f, contest *c, u32 router, u32 color, u32 ports) {
+  bool goes_on = false;
+  for (; ports; ports &= ports - 1) {
+    move m;
+    if (!router_find_place(f, router, color, ports & -ports, &m)) {
+      goes_on |= !will_be_told(f, &m);
+      continue;
+    }
+    goes_on = true;
+    if (c->ports & m.port) router_arm(f, router, (u32)f->now + 1); // for the one that loses
+    win(f, c, &m);
+  }
+  return goes_on;
 }
 
 // One cycle of one router.
 static void router_decide(fabric *f, u32 router) {
   contest c = {.ports = 0};
-  bool again = false; // someone is left who may go in the next cycle
-  for (u32 mask = f->lane_mask[router]; mask; mask &= mask - 1) {
+  for (u32 mask = f->asks[router]; mask; mask &= mask - 1) {
     u32 color = (u32)__builtin_ctz(mask);
     const lane *l = lane_at(f, router, color);
     const wave *head = &l->q[l->head];
-    if (!wave_is_due(head, f->now)) {
-      router_arm(f, router, head->ready);
-      continue;
-    }
-    for (u32 want = l->pending; want; want &= want - 1) {
-      move m;
-      again |= (c.ports & want & -want) != 0;
-      if (!router_find_place(f, router, color, want & -want, &m)) wait_for_place(f, &m);
-      else win(f, &c, &m);
-    }
+    if (!l->count) f->asks[router] &= ~(1u << color); // told, but there is none
+    else if (!wave_is_due(head, f->now)) router_arm(f, router, head->ready);
+    else if (!ask(f, &c, router, color, l->pending)) f->asks[router] &= ~(1u << color);
   }
-  if (again) router_arm(f, router, (u32)f->now + 1);
 }
 
 static void apply_link(fabric *f, const move *m, wave w) {
@@ -200,7 +214,7 @@ static void apply(fabric *f, const move *m) {
   if (m->pipe != NOBODY) return;
   l->pending &= (u8)~m->port;
   if (!l->pending) lane_pop(f, m);
-  else router_arm(f, m->router, (u32)f->now + 1);
+  else router_ask(f, m->router, m->color, (u32)f->now + 1);
 }
 
 void router_step(fabric *f) {

@@ -115,6 +115,7 @@ bool thread_start(fabric *f, unit *u, const df_instruction *i, u64 from_tick) {
   *t = (thread){.opcode = i->opcode, .done = i->done, .done_task = i->done_task};
   bind(f, u, i, t);
   bind_scalars(f, u, i, t);
+  if (!t->length) u->ending |= 1u << i->thread;
   t->cost = cost_row(i, t);
   double setup = timing_dsd(f->m, t->cost, 1, 0);
   // CHAIN32 and its like slow down to the link; the ramp does that here
@@ -234,7 +235,7 @@ static void run_fabric(fabric *f, unit *u, thread *t) {
     if (q && !input_is_there(q, f->now)) return;
     if (t->has_out && !unit_may_send(f, u, t->to.color)) return;
     u32 n = t->length - t->at < t->per_wavelet ? t->length - t->at : t->per_wavelet;
-    u32 word = q ? queue_pop(f, u, q).data : 0;
+    u32 word = q ? queue_pop(f, u, t->input).data : 0;
     u32 sent = t->words ? run_word(f, u, t, word) : run_elements(f, u, t, n, word);
     take_datapath(f, u, (u64)n * t->element_ticks);
     if (t->has_out) send_word(f, u, t, sent);
@@ -252,6 +253,7 @@ static void run_memory(fabric *f, unit *u, thread *t, bool alone) {
 static void complete(fabric *f, unit *u, u32 index) {
   const thread *t = thread_at(f, u, index);
   u->running &= ~(1u << index);
+  u->ending &= ~(1u << index);
   if (t->opcode == DF_DOT) store_bits(element(f, u, &t->to, 0), number_bits(t->scalar), DF_F32);
   if (t->done == DONE_ACTIVATE) u->active |= 1u << t->done_task;
   if (t->done == DONE_UNBLOCK) u->blocked &= ~(1u << t->done_task);
@@ -268,6 +270,7 @@ void thread_run(fabric *f, unit *u, u32 index) {
     else run_memory(f, u, t, u->running == 1u << index);
     if (t->at < t->length) return;
     t->finishing = true;
+    u->ending |= 1u << index;
     u64 at = f->now * TICKS;
     t->ready = t->length && u->datapath > at ? u->datapath : at > t->ready ? at : t->ready;
   }

@@ -37,7 +37,7 @@ static void start_task(fabric *f, unit *u, u32 task) {
   u->next = t->first;
   u->loop_count = 0;
   u->active &= ~(1u << task);
-  if (t->trigger == TRIGGER_CONTROL) queue_pop(f, u, &f->queues[u->first_queue + f->classes[u->class].queue_of[f->dense_of[t->color]]]);
+  if (t->trigger == TRIGGER_CONTROL) queue_pop(f, u, u->first_queue + f->classes[u->class].queue_of[f->dense_of[t->color]]);
   double cost = t->trigger == TRIGGER_DATA ? f->m->spec.receive_cycles : f->m->spec.start_cycles;
   if (f->now == 0) cost = 0; // time begins when the first tasks run
   u64 at = f->now * TICKS;
@@ -228,6 +228,7 @@ static u64 unit_due(fabric *f, const unit *u) {
 static void run_threads(fabric *f, unit *u, bool fresh) {
   for (u32 bits = u->running; bits; bits &= bits - 1) {
     u32 i = (u32)__builtin_ctz(bits);
+    if (u->datapath >= (f->now + 1) * TICKS && !(u->ending >> i & 1)) continue; // nothing to do it with
     if (!fresh || !thread_at(f, u, i)->at) thread_run(f, u, i);
   }
 }

@@ -1,0 +1,71 @@
+// One trained model of a study and its row.
+#include "runtime/study.h"
+
+#include "base/file.h"
+
+#include <math.h>
+
+run_spec *study_wish(const study *s, arena *a) {
+  run_spec *r = arena_array(a, run_spec, 1);
+  run_spec_init(r, a);
+  r->top = s->base->top;
+  r->machine = s->base->machine;
+  r->model = s->base->model;
+  r->data = s->base->data;
+  r->train = s->base->train;
+  r->plan = s->base->plan;
+  r->engine = s->base->engine;
+  r->threads = s->base->threads;
+  return r;
+}
+
+bool trial_open(trial *t, study *s, const run_spec *wish, status *st) {
+  *t = (trial){.of = s, .memory = arena_create("model of a study"), .finite = true, .start_s = clock_seconds()};
+  t->loss_first = t->loss_last = t->val_loss = NAN;
+  t->spec = *wish;
+  const base_hyper base = {wish->train.lr, wish->train.weight_decay, wish->train.eps};
+  if (!graph_build(&wish->model, base, wish->train.seq, t->memory, &t->graph, st)) return false;
+  if (s->sabotage.make) s->sabotage.make(&t->graph, s->sabotage.user);
+  const trainer_setup setup = {.graph = &t->graph,
+                               .options = &t->spec.train,
+                               .kernels = kernels_fast(),
+                               .seed = wish->top.seed,
+                               .threads = run_threads(wish)};
+  t->trainer = trainer_create(&setup, t->memory, st);
+  return t->trainer != NULL;
+}
+
+void trial_close(trial *t) {
+  arena_destroy(t->memory);
+  t->memory = NULL;
+}
+
+bool trial_record(trial *t, const char *label, status *st) {
+  return study_row_start(t->of, label, &t->spec, &t->run, st);
+}
+
+bool trial_metric(trial *t, const char *key, u64 step, double value, status *st) {
+  return study_metric(t->of, t->run, key, step, value, st);
+}
+
+bool trial_step(trial *t, status *st) {
+  const step_result r = trainer_step(t->trainer, &t->of->data);
+  if (r.step == 1) t->loss_first = r.loss;
+  t->loss_last = r.loss;
+  t->finite = t->finite && r.finite;
+  return run_db_add_metric(t->of->db, t->run, METRIC_LOSS, r.step, r.loss, st);
+}
+
+bool trial_end(trial *t, status *st) {
+  const u64 steps = trainer_steps_done(t->trainer);
+  run_results r = run_results_none();
+  r.steps = (i64)steps;
+  r.tokens = (i64)(steps * t->spec.train.batch * t->spec.train.seq);
+  r.loss_first = t->loss_first;
+  r.loss_last = t->loss_last;
+  r.val_loss = t->val_loss;
+  r.wall_s = clock_seconds() - t->start_s;
+  return run_db_set_results(t->of->db, t->run, &r, st) &&
+         run_db_finish(t->of->db, t->run, t->finite ? RUN_FINISHED : RUN_DIVERGED,
+                       t->finite ? NULL : "the loss is not finite", st);
+}
