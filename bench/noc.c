@@ -121,6 +121,7 @@ static void permutation(traffic *t) { permutation_from(t, 0); }
 static void mixed(traffic *t) {
   neighbours(t);
   permutation_from(t, 4);
+  t->slow = false; // three streams each way keep the PE busy as it is
 }
 
 // ---- code: PEs that do the same share a class
