@@ -3,6 +3,7 @@
 #include "runtime/output.h"
 #include "runtime/study_coord.h"
 #include "runtime/study_lazy.h"
+#include "runtime/study_shapes.h"
 #include "runtime/study_transfer.h"
 
 #include <string.h>
@@ -29,10 +30,16 @@ static bool go_lazy(study *s, const void *options, status *st) {
   return lazy_run(&l, s, options, st) && lazy_page(&l, st);
 }
 
+static bool go_shapes(study *s, const void *options, status *st) {
+  shapes_study p;
+  return shapes_run(&p, s, options, st) && shapes_page(&p, st);
+}
+
 static const study_kind kinds[] = {
     {"coord", &coord_table, true, go_coord},
     {"transfer", &transfer_table, true, go_transfer},
     {"lazy", &lazy_table, false, go_lazy},
+    {"shapes", &shapes_table, true, go_shapes},
 };
 
 static void print_page(const study *s) {

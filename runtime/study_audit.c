@@ -226,7 +226,8 @@ static void see_factors(look *k, collector *c) {
   u32 *tokens = arena_array(k->t.memory, u32, 2 * g->seq);
   float **params = arena_array(k->t.memory, float *, g->param_count);
   for (u32 p = 0; p < g->param_count; p++) params[p] = trainer_param(k->t.trainer, p);
-  tokens_held(&k->t.of->data, 0, 1, (token_window){g->seq, tokens, tokens + g->seq});
+  // Neighbours differ: two equal tokens have equal keys and values, which tell nothing of their scores.
+  for (u32 i = 0; i < 2 * g->seq; i++) tokens[i] = i % g->model.vocab;
   execute_forward(trainer_executor(k->t.trainer), &(execute_batch){1, tokens, tokens + g->seq, params});
   for (u32 i = 0; i < g->forward_end; i++) {
     const graph_node *n = &g->nodes[i];

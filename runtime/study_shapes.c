@@ -75,7 +75,7 @@ static bool train_all(shapes_study *p, status *st) {
 
 // ---- times
 
-static bool record_point(shapes_study *p, const shape_point *q, const run_spec *w, const step_sim *sim, status *st) {
+static bool record_point(shapes_study *p, const shape_point *q, const run_spec *w, status *st) {
   const char *label = arena_format(p->s->memory, "machine %ux%u", q->size.width, q->size.layers);
   u64 run;
   if (!study_row_start(p->s, label, w, &run, st)) return false;
@@ -90,11 +90,10 @@ static bool record_point(shapes_study *p, const shape_point *q, const run_spec *
   for (u32 i = 0; i < COUNT_OF(values); i++)
     if (isfinite(values[i].value) && !study_metric(p->s, run, values[i].key, 0, values[i].value, st)) return false;
   run_results r = run_results_none();
-  r.model_tokens_per_s = sim->tokens_per_s;
-  r.step_s = sim->step_s;
-  r.cycles_per_step = sim->result.cycles;
-  r.joules_per_step = sim->joules_per_step;
-  r.utilization = sim->utilization;
+  const double tokens = (double)w->train.batch * w->train.seq; // of a step
+  r.model_tokens_per_s = q->tokens_per_s;
+  r.step_s = tokens / q->tokens_per_s;
+  r.joules_per_step = q->joules_per_token * tokens;
   return run_db_set_results(p->s->db, run, &r, st) && run_db_finish(p->s->db, run, RUN_FINISHED, NULL, st);
 }
 
@@ -150,12 +149,7 @@ static bool record_all(shapes_study *p, status *st) {
     const shape_point *q = &p->points[i];
     if (!q->fits) continue;
     run_spec *w = study_wish(p->s, p->s->memory);
-    step_sim sim = {.tokens_per_s = q->tokens_per_s};
-    const double tokens = (double)p->o->machine_batch * p->o->machine_seq;
-    sim.step_s = tokens / q->tokens_per_s;
-    sim.joules_per_step = q->joules_per_token * tokens;
-    sim.result.cycles = sim.utilization = NAN;
-    if (!machine_wish(p, &q->size, w, st) || !record_point(p, q, w, &sim, st)) return false;
+    if (!machine_wish(p, &q->size, w, st) || !record_point(p, q, w, st)) return false;
   }
   return true;
 }
