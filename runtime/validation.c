@@ -188,5 +188,9 @@ void validation_markdown(const validation *v, text *out) {
       "- Rows of a causally masked sequence wait for the one with the most keys; tokens are not interleaved over "
       "rows.\n"
       "- Each replica of the columns has its own copy of the weight stream and sends its own gradients.\n"
+      "- The unembedding's gradient chains once per feature; in chunks of the vocabulary it would be once per chunk.\n"
+      "- Gradients of rotated keys and values are counted on their way down the column, not on their way home.\n"
+      "- Attention pays a set-up for every key and feature; what a kernel could batch is not.\n"
+      "- With a limit on the gradient norm every update would wait for it; updates overlap backward here.\n"
       "- Energy is power times time.\n");
 }

@@ -131,3 +131,10 @@ void sim_every_case(void (*check)(built *)) {
     arena_destroy(b.memory);
   }
 }
+
+dataflow sim_dataflow(const char *words, arena *a) {
+  status st = {0};
+  dataflow d = {0};
+  support_ok(dataflow_parse("test", words, strlen(words), a, &d, &st), &st);
+  return d;
+}

@@ -1,11 +1,14 @@
 // What tests of the simulated side share: machines and models by name, changed by "key=value" texts.
 #pragma once
 
+#include "sim/isa/dataflow.h"
 #include "mapper/plan.h"
 #include "tests/support.h"
 
 // A machine preset with changes such as "pe.sram_bytes=24KiB fabric.usable_width=9" (NULL: none).
 machine sim_machine(const char *preset, const char *changes);
+// A dataflow from its text form, which must be right.
+dataflow sim_dataflow(const char *words, arena *a);
 // A graph for sequences of `seq` tokens; `model` is such a list over the defaults of MODEL_FIELDS.
 graph sim_graph(const char *model, u32 seq, arena *a);
 // Plan options from such a list over the defaults.

@@ -3,38 +3,17 @@
 #include "base/embed.h"
 #include "base/random.h"
 #include "sim/isa/dataflow_build.h"
-#include "tests/support.h"
+#include "tests/sim_support.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static machine mesh(void) {
-  arena *a = arena_create("machine");
-  status st = {0};
-  config c;
-  machine_spec spec;
-  machine m;
-  config_init(&c, a);
-  config_bind(&c, &machine_table, &spec);
-  support_ok(machine_preset(&c, "mesh16", &st), &st);
-  support_ok(machine_build(&spec, &m, &st), &st);
-  arena_destroy(a);
-  return m;
-}
-
-static dataflow parsed(const char *words, arena *a) {
-  status st = {0};
-  dataflow d = {0};
-  support_ok(dataflow_parse("test", words, strlen(words), a, &d, &st), &st);
-  return d;
-}
 
 // Prints, reads back, prints again: equal text, equal hash.
 static void round_trip(const dataflow *d) {
   arena *a = arena_create("round trip");
   text once = {0}, twice = {0};
   dataflow_print(d, &once);
-  const dataflow again = parsed(text_get(&once), a);
+  const dataflow again = sim_dataflow(text_get(&once), a);
   dataflow_print(&again, &twice);
   assert_string_equal(text_get(&once), text_get(&twice));
   assert_true(dataflow_hash(d) == dataflow_hash(&again));
@@ -48,7 +27,7 @@ static void round_trip(const dataflow *d) {
 static void the_example_is_a_program(void **state) {
   (void)state;
   arena *a = arena_create("example");
-  const machine m = mesh();
+  const machine m = sim_machine("mesh16", NULL);
   const embed_file *f = embed_find("presets/programs/chain4.weft");
   assert_non_null(f);
   dataflow d = {0};
@@ -130,7 +109,7 @@ static void built_programs_are_laid_out(void **state) {
   dataflow d;
   df_build_finish(b, &d);
 
-  const machine m = mesh();
+  const machine m = sim_machine("mesh16", NULL);
   status st = {0};
   support_ok(dataflow_check(&d, &m, &st), &st);
   assert_int_equal(d.vector_count, 4);
@@ -255,7 +234,7 @@ static void roll_grid(df_builder *b, dice *r, u32 classes) {
 // Any program that the builder makes has a text, sensible or not; the verifier says one thing about both.
 static void random_programs_round_trip(void **state) {
   (void)state;
-  const machine m = mesh();
+  const machine m = sim_machine("mesh16", NULL);
   for (u64 seed = 1; seed <= 500; seed++) {
     arena *a = arena_create("random");
     dice r = {.seed = seed};
@@ -272,7 +251,7 @@ static void random_programs_round_trip(void **state) {
     round_trip(&d);
     text words = {0};
     dataflow_print(&d, &words);
-    const dataflow again = parsed(text_get(&words), a);
+    const dataflow again = sim_dataflow(text_get(&words), a);
     status st = {0}, st_again = {0};
     assert_int_equal(dataflow_check(&d, &m, &st), dataflow_check(&again, &m, &st_again));
     assert_string_equal(st.text, st_again.text);
@@ -400,7 +379,7 @@ static void odd_bytes_are_refused(void **state) {
 static void the_text_is_read_freely(void **state) {
   (void)state;
   arena *a = arena_create("free");
-  const dataflow d = parsed("\n  program p 2x2 # grid\r\nregion 0,0 1x1 step=2x3 class=late\r\nclass late data=8\n"
+  const dataflow d = sim_dataflow("\n  program p 2x2 # grid\r\nregion 0,0 1x1 step=2x3 class=late\r\nclass late data=8\n"
                             "task a local\nACTIVATE z\nMOV v v unblock=z thread=2\ntask z local\nHALT\n"
                             "vector v f32 memory length=-y+x+2 stride=-8 address=+4",
                             a);
@@ -485,7 +464,7 @@ static void every_word_changes_the_hash(void **state) {
                                            {"count=5", "count=4"}};
   arena *a = arena_create("hash");
   u64 seen[COUNT_OF(changes) + 1];
-  const dataflow first = parsed(words, a);
+  const dataflow first = sim_dataflow(words, a);
   round_trip(&first);
   seen[0] = dataflow_hash(&first);
   for (u32 i = 0; i < COUNT_OF(changes); i++) {
@@ -499,7 +478,7 @@ static void every_word_changes_the_hash(void **state) {
     if (strstr(changes[i][1], "task w"))
       changed = arena_format(a, "%.*sactivate=w%s", (int)(strstr(changed, "activate=u") - changed), changed,
                              strstr(changed, "activate=u") + 10);
-    const dataflow d = parsed(changed, a);
+    const dataflow d = sim_dataflow(changed, a);
     seen[i + 1] = dataflow_hash(&d);
     for (u32 k = 0; k <= i; k++)
       if (seen[k] == seen[i + 1]) fail_msg("\"%s\" for \"%s\" hashes as another", changes[i][1], changes[i][0]);

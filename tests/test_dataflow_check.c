@@ -1,7 +1,7 @@
 // dataflow_check: a good program passes, and with any one invariant broken it is refused with a sentence
 // that names the place.
 #include "sim/isa/dataflow.h"
-#include "tests/support.h"
+#include "tests/sim_support.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -65,27 +65,6 @@ static const char good[] = "program good 4x2\n"
                            "symbol words f32 0,0 1x2 address=0 count=8\n"
                            "symbol kept f32 1,0 2x2 address=0 count=12\n";
 
-static machine mesh(void) {
-  arena *a = arena_create("machine");
-  status st = {0};
-  config c;
-  machine_spec spec;
-  machine m;
-  config_init(&c, a);
-  config_bind(&c, &machine_table, &spec);
-  support_ok(machine_preset(&c, "mesh16", &st), &st);
-  support_ok(machine_build(&spec, &m, &st), &st);
-  arena_destroy(a);
-  return m;
-}
-
-static dataflow parsed(const char *words, arena *a) {
-  status st = {0};
-  dataflow d = {0};
-  support_ok(dataflow_parse("test", words, strlen(words), a, &d, &st), &st);
-  return d;
-}
-
 // The text with its only `from` replaced.
 static char *mutant(const char *words, const char *from, const char *to, arena *a) {
   const char *at = strstr(words, from);
@@ -95,9 +74,9 @@ static char *mutant(const char *words, const char *from, const char *to, arena *
 
 static void refuse(const char *words, const char *sentence) {
   arena *a = arena_create("refuse");
-  const machine m = mesh();
+  const machine m = sim_machine("mesh16", NULL);
   status st = {0};
-  const dataflow d = parsed(words, a);
+  const dataflow d = sim_dataflow(words, a);
   const bool ok = dataflow_check(&d, &m, &st);
   if (ok) fail_msg("accepted, but should say: %s", sentence);
   support_failed(ok, &st, CODE_CONFIG, sentence);
@@ -106,9 +85,9 @@ static void refuse(const char *words, const char *sentence) {
 
 static void accept(const char *words) {
   arena *a = arena_create("accept");
-  const machine m = mesh();
+  const machine m = sim_machine("mesh16", NULL);
   status st = {0};
-  const dataflow d = parsed(words, a);
+  const dataflow d = sim_dataflow(words, a);
   support_ok(dataflow_check(&d, &m, &st), &st);
   arena_destroy(a);
 }
@@ -183,7 +162,7 @@ static void copy_part(void *to, size_t room, const void *from, size_t bytes) {
 #define COPY_PART(p, name, count) copy_part((p)->name, sizeof(p)->name, d.name, (count) * sizeof *d.name)
 
 static void take_apart(parts *p, arena *a) {
-  const dataflow d = parsed(good, a);
+  const dataflow d = sim_dataflow(good, a);
   memset(p, 0, sizeof *p);
   COPY_PART(p, classes, d.class_count);
   COPY_PART(p, vectors, d.vector_count);
@@ -305,7 +284,7 @@ static void indices_lie_inside_their_arrays(void **state) {
       {no_such_port, "route 0 of color 0 has a port that no router has"},
   };
   arena *a = arena_create("parts");
-  const machine m = mesh();
+  const machine m = sim_machine("mesh16", NULL);
   parts *p = arena_array(a, parts, 1);
   for (u32 i = 0; i < COUNT_OF(all); i++) {
     status st = {0};
@@ -539,7 +518,7 @@ static void colors_do_not_go_in_circles(void **state) {
 static void the_whole_wafer_is_checked_quickly(void **state) {
   (void)state;
   arena *a = arena_create("wafer");
-  machine m = mesh();
+  machine m = sim_machine("mesh16", NULL);
   m.spec.usable_width = 755;
   m.spec.usable_height = 1170;
   text words = {0};
@@ -550,7 +529,7 @@ static void the_whole_wafer_is_checked_quickly(void **state) {
   text_add(&words, "region 0,0 755x1170 class=c\n");
   for (u32 i = 0; i < 8; i++)
     text_format(&words, "route 0,0 754x1170 color=%u west->east+ramp\nroute 754,0 1x1170 color=%u west->ramp\n", i, i);
-  const dataflow d = parsed(text_get(&words), a);
+  const dataflow d = sim_dataflow(text_get(&words), a);
   status st = {0};
   const double from = clock_seconds();
   support_ok(dataflow_check(&d, &m, &st), &st);
