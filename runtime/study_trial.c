@@ -28,7 +28,7 @@ bool trial_open(trial *t, study *s, const run_spec *wish, status *st) {
   if (s->sabotage.make) s->sabotage.make(&t->graph, s->sabotage.user);
   const trainer_setup setup = {.graph = &t->graph,
                                .options = &t->spec.train,
-                               .kernels = kernels_fast(),
+                               .kernels = trainer_kernels(&t->spec.train),
                                .seed = wish->top.seed,
                                .threads = run_threads(wish)};
   t->trainer = trainer_create(&setup, t->memory, st);
