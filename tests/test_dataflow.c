@@ -159,6 +159,7 @@ static void roll_vectors(df_builder *b, dice *r, u32 count) {
     const df_type type = (df_type)roll(r, 4);
     roll_name(r, "v", i, name);
     const u32 kind = roll(r, 4);
+    const bool longer = !roll(r, 3);
     if (kind == 0) {
       df_build_in(b, name, type, roll_affine(r), roll(r, 256), roll(r, 256));
     } else if (kind == 1) {
@@ -170,6 +171,7 @@ static void roll_vectors(df_builder *b, dice *r, u32 count) {
       if (!roll(r, 2)) df_build_rows(b, v, roll_affine(r), roll_signed(r));
       for (u32 k = roll(r, 3); k; k--) df_build_moved_by(b, v, roll(r, DF_REGISTERS), roll_signed(r));
     }
+    if (longer) df_build_longer_by(b, df_build_find_vector(b, name), roll(r, DF_REGISTERS));
   }
 }
 
@@ -307,6 +309,10 @@ static void mistakes_name_their_line(void **state) {
       {C "vector v f32 memory address=0 length=8 r9=1", "unknown word \"r9\", did you mean \"r0\"?"},
       {C "vector v f32 in color=256 queue=0 length=8", "color \"256\" is no number from 0 to 255"},
       {C "vector v f32 in colour=1 queue=0 length=8", "color= is missing"},
+      {C "vector v f32 memory address=0 length=8 longer=3", "bad.weft:3: \"3\" is no register, they are r0 to r7"},
+      {C "vector v f32 in color=1 queue=0 length=8 longer=r8", "bad.weft:3: \"r8\" is no register"},
+      {C "vector v f32 memory address=0 length=8 longer=r1 longer=r2", "\"longer\" is stated twice"},
+      {T "CONST words 4294967295", "the value \"4294967295\" is no number of 32 bits"},
       {C "vector v f32 memory address=0 length=8 srtide=8", "unknown word \"srtide\", did you mean \"stride\"?"},
       {C "task t lokal", "unknown trigger \"lokal\", did you mean \"local\"?"},
       {C "task t data color=1", "queue= is missing"},
@@ -399,9 +405,9 @@ static void every_word_changes_the_hash(void **state) {
   (void)state;
   static const char words[] =
       P "class c data=64\nvector v f32 memory address=0+1x+1y length=8+1x+1y stride=8 wrap=2+1x+1y outer=64 r1=4 "
-        "r2=8\nvector i f16 in color=3 queue=2 length=8\nvector o i32 out color=4 queue=1 length=8\n"
+        "r2=8 longer=r5\nvector i f16 in color=3 queue=2 length=8 longer=r6\nvector o i32 out color=4 queue=1 length=8\n"
         "task t data color=3 queue=2 active blocked\nMOV v i thread=1 activate=u\nAXPY v i o\nSET r2 5+1x+1y\n"
-        "SKIP_LESS r3 7 2\nSKIP 3\nROUTE 5 1\ntask u local\nregion 1,2 3x4 step=5x6 class=c\n"
+        "SKIP_LESS r3 7 2\nSKIP 3\nCONST v -8388608\nROUTE 5 1\ntask u local\nregion 1,2 3x4 step=5x6 class=c\n"
         "route 2,3 4x5 step=6x7 color=8 west->east east->west+ramp ring\n"
         "port q in 3,2 north color=4 wavelets=5\nsymbol s f32 1,2 3x4 address=4 count=5\n";
   static const char *const changes[][2] = {{"program p 4x4", "program r 4x4"},
@@ -420,6 +426,12 @@ static void every_word_changes_the_hash(void **state) {
                                            {"r1=4", "r0=4"},
                                            {"r1=4", "r1=5"},
                                            {"r2=8", "r3=8"},
+                                           {"longer=r5", "longer=r4"},
+                                           {" longer=r5", ""},
+                                           {"longer=r6", "longer=r7"},
+                                           {" longer=r6", ""},
+                                           {"CONST v -8388608", "CONST v -8388607"},
+                                           {"CONST v -8388608", "FILL v -8388608"},
                                            {" r1=4", ""},
                                            {"f16 in color=3", "bf16 in color=3"},
                                            {"in color=3 queue", "out color=3 queue"},

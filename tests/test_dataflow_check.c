@@ -117,8 +117,18 @@ static void operands_suit_the_instruction(void **state) {
       {"MOV step feed", "MOV feed step", "class sender, task fed, instruction 0 (MOV) writes to feed, which receives"},
       {"MOV own west", "MOV own own", "class middle, task got is started by queue 0 and never receives from it"},
       {"MOV east west", "MOV east east", "class last, task main, instruction 0 (MOV) reads east, which sends"},
-      {"AXPY plane plane step", "AXPY east plane step", "(AXPY) adds to east, which is not in memory"},
-      {"AXPY plane plane step", "AXPY plane plane feed", "(AXPY) takes its factor from feed, which is not in memory"},
+      {"AXPY plane plane step", "AXPY east plane step", "(AXPY) changes east in place, which is not in memory"},
+      {"DOT step row row", "TOP feed row", "(TOP) writes to feed, which receives"},
+      {"    FILL step 2\n", "    TOP east row\n", "(TOP) changes east in place, which is not in memory"},
+      {"AXPY plane plane step", "AXPY plane feed feed", "(AXPY) receives twice, through feed and feed"},
+      {"AXPY plane plane step", "AXPY plane plane east", "(AXPY) reads east, which sends"},
+      {"ADD number number number", "EQUAL number number number", "(EQUAL) writes numbers to number, an i32"},
+      {"ADD number number number", "EQUAL step number words", "(EQUAL) compares words, which is not i32"},
+      {"ADD number number number", "EQUAL step words number", "(EQUAL) compares words, which is not i32"},
+      {"ADD number number number", "TOP number number", "(TOP) does not work on integers"},
+      {"ADD number number number", "EXP number number", "(EXP) does not work on integers"},
+      {"ADD number number number", "LOG number words", "mixes integers and numbers in number and words"},
+      {"ADD number number number", "CONST number 5", "(CONST) does not work on integers"},
       {"AXPY plane plane step", "ADD plane feed feed", "(ADD) receives twice, through feed and feed"},
       {"DOT step row row", "DOT halves row row", "task next, instruction 2 (DOT) sums into halves, which is not f32"},
       {"ADD number number number", "MUL number number number", "(MUL) does not work on integers"},
@@ -240,6 +250,9 @@ static void no_type(parts *p) {
 static void no_moving_register(parts *p) {
   p->vectors[2].reg[1] = 9;
 }
+static void no_register_for_the_length(parts *p) {
+  p->vectors[2].length_reg = 8;
+}
 static void no_trigger(parts *p) {
   p->tasks[0].trigger = 3;
 }
@@ -278,6 +291,7 @@ static void indices_lie_inside_their_arrays(void **state) {
       {no_kind, "class sender, vector words is of an unknown kind"},
       {no_type, "class sender, vector words is of an unknown type"},
       {no_moving_register, "vector row is moved by register 9, a PE has 8"},
+      {no_register_for_the_length, "vector row is made longer by register 8, a PE has 8"},
       {no_trigger, "class sender, task main has an unknown trigger"},
       {no_symbol_type, "symbol kept is of an unknown type"},
       {no_position, "route 0 of color 0 has 0 positions, a router has 1 to 4"},
@@ -393,6 +407,63 @@ static void memory_that_is_not_touched_is_not_refused(void **state) {
   accept_all(all, COUNT_OF(all));
 }
 
+// ---- lengths by registers
+
+#define ROW "vector row f32 memory address=0 length=2 r0=8" // in the loop over r0 of task main: ADD row row row
+
+static void longer_vectors_are_taken_at_their_longest(void **state) {
+  (void)state;
+  static const mutation wrong[] = {
+      {ROW, "vector row f32 memory address=0 length=14 longer=r0",
+       "class sender, task main, instruction 2 (ADD), vector row of PE (0, 0) takes bytes 0 to 68, its class has 64"},
+      {ROW, "vector row f32 memory address=0 length=11 longer=r0 r0=4", "vector row of PE (0, 0) takes bytes 0 to 68"},
+      {ROW, "vector row f32 memory address=0 length=14-y longer=r3", NULL}, // never written: zero
+      {ROW, "vector row f32 memory address=0 length=17-y longer=r3", "vector row of PE (0, 0) takes bytes 0 to 68"},
+      {ROW, "vector row f32 memory address=0 length=13 longer=r0", NULL},
+      {ROW, "vector row f32 memory address=0 length=-3 longer=r0", NULL}, // no element in any round
+      {ROW, "vector row f32 memory address=0 length=99 longer=r1", NULL}, // r1 is another task's, or not known yet
+  };
+  arena *a = arena_create("longer");
+  for (u32 i = 0; i < COUNT_OF(wrong); i++) {
+    char *words = mutant(good, wrong[i].from, wrong[i].to, a);
+    if (wrong[i].sentence)
+      refuse(words, wrong[i].sentence);
+    else
+      accept(words);
+  }
+  arena_destroy(a);
+}
+
+static void longer_operands_suit_each_other(void **state) {
+  (void)state;
+  static const struct {
+    const char *loop, *halves, *sentence; // row is a vector of 2 + r0 elements
+  } all[] = {
+      {"ADD row row words", "length=4", NULL},
+      {"ADD words words row", "length=4", "(ADD) runs over 8 elements at PE (0, 0), vector row has 2"},
+      {"ADD row row halves", "length=4", "(ADD) runs over 5 elements at PE (0, 0), vector halves has 4"},
+      {"ADD row row halves", "length=5", NULL},
+      {"ADD row row halves", "length=2 longer=r0", NULL},
+      {"ADD row row halves", "length=1 longer=r0", "(ADD) runs over 2 elements at PE (0, 0), vector halves has 1"},
+      {"ADD row row halves", "length=3 longer=r5", "vector halves has 3"}, // never written: zero
+      {"ADD row row halves", "length=3 longer=r1", NULL},                  // not known here
+      {"TOP step row", "length=4", NULL},
+      {"AXPY row row halves", "length=0 longer=r0", "(AXPY) runs over 1 elements at PE (0, 0), vector halves has 0"},
+      {"SKIP_LESS r0 1 1\nAXPY row row halves", "length=0 longer=r0", NULL}, // the skip may keep it right
+  };
+  arena *a = arena_create("longer");
+  for (u32 i = 0; i < COUNT_OF(all); i++) {
+    char *words = mutant(good, ROW, "vector row f32 memory address=0 length=2 longer=r0", a);
+    words = mutant(words, "address=32 length=4 stride=4", arena_format(a, "address=32 %s stride=4", all[i].halves), a);
+    words = mutant(words, "ADD row row row", all[i].loop, a);
+    if (all[i].sentence)
+      refuse(words, all[i].sentence);
+    else
+      accept(words);
+  }
+  arena_destroy(a);
+}
+
 // ---- 4: colors and queues
 
 static void colors_and_queues_are_the_machines(void **state) {
@@ -462,6 +533,8 @@ static void ramps_have_readers_and_writers_have_routes(void **state) {
        "class last, task main sends on color 2, which has no route from the ramp of PE (3, 0)"},
       {"symbol words f32 0,0 1x2", "symbol words f32 0,0 4x2 step=1x1", NULL},
       {"    MOV own west\n", "    DOT own own west\n", NULL},
+      {"    MOV step feed\n", "    AXPY step step feed\n", NULL}, // the factor is what starts the task
+      {"    MOV step feed\n", "    SCALE step step feed\n", NULL},
   };
   arena *a = arena_create("ramps");
   for (u32 i = 0; i < COUNT_OF(all); i++) {
@@ -471,6 +544,14 @@ static void ramps_have_readers_and_writers_have_routes(void **state) {
     else
       accept(words);
   }
+  // integers compared with what is received
+  char *numbers = mutant(good, "vector feed f32 in", "vector feed i32 in", a);
+  accept(mutant(numbers, "MOV step feed", "EQUAL step feed number", a));
+  refuse(mutant(numbers, "MOV step feed", "EQUAL step number feed", a),
+         "(EQUAL) compares with feed, which is not in memory");
+  // a factor of another width than what is sent
+  char *scaled = mutant(good, "vector feed f32 in", "vector feed f16 in", a);
+  accept(mutant(scaled, "MOV step feed", "SCALE east words feed", a));
   // a PE without a region has no memory for a symbol either
   char *hole = mutant(good, "region 3,0 1x2 class=last", "", a);
   hole = mutant(hole, "symbol words f32 0,0 1x2", "symbol words f32 0,0 4x2", a);
@@ -547,6 +628,8 @@ int main(void) {
       cmocka_unit_test(rectangles_stay_in_the_grid_and_apart),
       cmocka_unit_test(vectors_lie_in_their_memory),
       cmocka_unit_test(memory_that_is_not_touched_is_not_refused),
+      cmocka_unit_test(longer_vectors_are_taken_at_their_longest),
+      cmocka_unit_test(longer_operands_suit_each_other),
       cmocka_unit_test(colors_and_queues_are_the_machines),
       cmocka_unit_test(routes_lead_somewhere),
       cmocka_unit_test(ramps_have_readers_and_writers_have_routes),

@@ -92,6 +92,20 @@ static double expected(u32 op, double to, double a, double b, u32 type) {
     return round_ref(a * b, type);
   case DF_FILL:
     return -3;
+  case DF_CONST:
+    return round_ref(-0.3f, type);
+  case DF_EXP:
+    return exp(a);
+  case DF_LOG:
+    return log(a);
+  case DF_TANH:
+    return tanh(a);
+  case DF_ERF:
+    return erf(a);
+  case DF_RSQRT:
+    return 1 / sqrt(a);
+  case DF_DIV:
+    return a / b;
   default:
     return round_ref(to + round_ref(a * b, type), type);
   }
@@ -101,9 +115,18 @@ static double draw(u32 type, u32 i) {
   return round_ref(random_unit(5, RANDOM_TEST, 1, i) * 8 - 4 + ldexp(random_unit(5, RANDOM_TEST, 2, i), -(i32)(i % 13)), type);
 }
 
-static void put(const desk *k, u32 address, u32 type, u32 from) {
+// Functions of the C library are near the double's: within 2 units of the last place of fp32, and then rounded.
+static bool is_near(double got, double want, u32 type) {
+  double part = type == DF_F32 ? 0 : type == DF_F16 ? 0x1p-11 : 0x1p-8;
+  return fabs(got - want) <= fabs(want) * (part + 0x1p-22) + (type == DF_F16 ? 0x1p-25 : 0);
+}
+
+static bool of_positive(u32 op) { return op == DF_LOG || op == DF_RSQRT; }
+
+static void put(const desk *k, u32 address, u32 type, u32 from, bool positive) {
   for (u32 i = 0; i < N; i++) {
-    u32 bits = encode_exact(draw(type, from + i), type);
+    double v = draw(type, from + i);
+    u32 bits = encode_exact(positive ? fabs(v) : v, type);
     fabric_write(k->f, 0, 0, address + i * df_type_bytes((df_type)type), &bits, df_type_bytes((df_type)type));
   }
 }
@@ -114,21 +137,22 @@ static void check_operation(const operation *o, u32 type) {
   u32 to = df_build_array(k.b, "to", (df_type)type, N), a = df_build_array(k.b, "a", (df_type)type, N);
   u32 b = df_build_array(k.b, "b", (df_type)type, N), at_to = df_build_address(k.b, to);
   desk_active_task(k.b, "main");
-  if (o->op == DF_FILL) df_build_op(k.b, df_vn(DF_FILL, to, df_just(-3)));
-  else df_build_op(k.b, o->op == DF_MOV ? df_vv(DF_MOV, to, a) : df_vvv((df_opcode)o->op, to, a, b));
+  if (o->op == DF_FILL || o->op == DF_CONST) df_build_op(k.b, df_vn((df_opcode)o->op, to, o->op == DF_FILL ? df_just(-3) : df_number(-0.3f)));
+  else df_build_op(k.b, df_vvv((df_opcode)o->op, to, a, b)); // b is not read where there is none
   df_build_region(k.b, df_pe(0, 0), "pe");
   u32 at_a = df_build_address(k.b, a), at_b = df_build_address(k.b, b), size = df_type_bytes((df_type)type);
   desk_open(&k);
-  put(&k, at_to, type, 0);
-  put(&k, at_a, type, 100);
-  put(&k, at_b, type, 200);
+  put(&k, at_to, type, 0, false);
+  put(&k, at_a, type, 100, of_positive(o->op));
+  put(&k, at_b, type, 200, false);
   desk_run_well(&k);
   for (u32 i = 0; i < N; i++) {
-    bool scalar = o->op == DF_AXPY || o->op == DF_SCALE;
-    double want = expected(o->op, draw(type, i), draw(type, 100 + i), draw(type, scalar ? 200 : 200 + i), type);
+    bool scalar = o->op == DF_AXPY || o->op == DF_SCALE, library = o->op >= DF_EXP && o->op <= DF_DIV;
+    double x = of_positive(o->op) ? fabs(draw(type, 100 + i)) : draw(type, 100 + i);
+    double want = expected(o->op, draw(type, i), x, draw(type, scalar ? 200 : 200 + i), type);
     u32 bits = 0;
     fabric_read(k.f, 0, 0, at_to + i * size, &bits, size);
-    if (decode_ref(bits, type) != want) fail_msg("op %u type %u element %u: %.9g, expected %.9g", o->op, type, i, decode_ref(bits, type), want);
+    if (library ? !is_near(decode_ref(bits, type), want, type) : decode_ref(bits, type) != want) fail_msg("op %u type %u element %u: %.9g, expected %.9g", o->op, type, i, decode_ref(bits, type), want);
   }
   double cycles = size == 2 ? o->setup16 + N / o->rate16 : o->setup32 + N / o->rate32;
   assert_in_range(k.result.cycles, (u64)floor(cycles), (u64)ceil(cycles));
@@ -140,7 +164,9 @@ static void test_vector_instructions(void **state) {
   static const operation all[] = {
       {DF_MOV, 15, 2.44, 15, 4.82}, {DF_ADD, 15, 0.5, 15, 2.92}, {DF_SUB, 15, 0.5, 15, 2.92}, {DF_MAX, 15, 0.5, 15, 2.92},
       {DF_MUL, 17, 0.5, 16, 2.92},  {DF_FMA, 17, 0.5, 16, 2.92}, {DF_AXPY, 16, 0.5, 16, 2.92}, {DF_SCALE, 17, 0.5, 16, 2.92},
-      {DF_FILL, 15, 2.44, 15, 4.82},
+      {DF_FILL, 15, 2.44, 15, 4.82}, {DF_CONST, 15, 2.44, 15, 4.82},
+      {DF_EXP, 0, 1. / 40, 0, 1. / 40}, {DF_LOG, 0, 1. / 40, 0, 1. / 40}, {DF_TANH, 0, 1. / 60, 0, 1. / 60},
+      {DF_ERF, 0, 1. / 60, 0, 1. / 60}, {DF_RSQRT, 0, 1. / 40, 0, 1. / 40}, {DF_DIV, 0, 1. / 50, 0, 1. / 50},
   };
   for (u32 i = 0; i < COUNT_OF(all); i++)
     for (u32 type = DF_F32; type <= DF_BF16; type++) check_operation(&all[i], type);
@@ -159,8 +185,8 @@ static void test_dot_sums_in_fp32(void **state) {
     desk_open(&k);
     u32 start = number_bits(0.25f);
     fabric_write(k.f, 0, 0, 0, &start, 4);
-    put(&k, at_a, type, 100);
-    put(&k, at_b, type, 200);
+    put(&k, at_a, type, 100, false);
+    put(&k, at_b, type, 200, false);
     desk_run_well(&k);
     double want = 0.25;
     for (u32 i = 0; i < N; i++) want = round_ref(want + round_ref(draw(type, 100 + i) * draw(type, 200 + i), DF_F32), DF_F32);
@@ -169,6 +195,79 @@ static void test_dot_sums_in_fp32(void **state) {
     assert_int_equal(k.result.counts.macs, N);
     desk_end(&k);
   }
+}
+
+// One PE, one instruction: `to` of one type and as many elements of another in `a`, then b[0] where it has one.
+// `memory` is what they hold, before and after.
+static u64 run_one(df_instruction op, df_type to, df_type from, u32 n, void *memory, u32 bytes) {
+  desk k = desk_begin("cs3", NULL, 1, 1);
+  df_build_class(k.b, "pe");
+  op.to = (u16)df_build_array(k.b, "to", to, n);
+  op.a = (u16)df_build_array(k.b, "a", from, n);
+  if (instruction_get(op.opcode)->form == FORM_VVS) op.b = (u16)df_build_array(k.b, "b", from, 1);
+  desk_active_task(k.b, "main");
+  df_build_op(k.b, op);
+  df_build_region(k.b, df_pe(0, 0), "pe");
+  desk_open(&k);
+  fabric_write(k.f, 0, 0, 0, memory, bytes);
+  desk_run_well(&k);
+  fabric_read(k.f, 0, 0, 0, memory, bytes);
+  u64 cycles = k.result.cycles;
+  desk_end(&k);
+  return cycles;
+}
+
+static void test_top_is_the_largest(void **state) {
+  (void)state;
+  for (u32 type = DF_F32; type <= DF_BF16; type++)
+    for (u32 first = 0; first < 2; first++) { // below or above all others
+      u32 words[8] = {number_bits(first ? 9.f : -9.f)};
+      float a[] = {-4, -0.5f, -3, 2.5f, NAN, 1};
+      u8 memory[6 * 4 + 6 * 4], none[20];
+      u32 size = df_type_bytes((df_type)type);
+      memset(memory, 0xa5, sizeof memory);
+      memset(none, 0xa5, sizeof none);
+      memcpy(memory, words, 4);
+      for (u32 i = 0; i < 6; i++) {
+        u32 bits = encode_exact((double)a[i], type);
+        memcpy(memory + 24 + i * size, &bits, size);
+      }
+      u64 cycles = run_one(df_vv(DF_TOP, 0, 0), DF_F32, (df_type)type, 6, memory, 24 + 6 * size);
+      memcpy(words, memory, 4);
+      assert_true(number_of_bits(words[0]) == (first ? 9.f : 2.5f));
+      assert_memory_equal(memory + 4, none, 20); // no other element of `to`
+      assert_int_equal(cycles, type == DF_F32 ? 15 + 12 : 18); // the width of a: 15 + 6 / 2.92 = 17.05
+    }
+}
+
+static void test_equal_makes_numbers_of_integers(void **state) {
+  (void)state;
+  static const u32 a[] = {7, 0xffffffff, 7, 0x7fffffff, 0, 8}, want[] = {1, 0, 1, 0, 0, 0};
+  for (u32 type = DF_F32; type <= DF_BF16; type++) {
+    u32 size = df_type_bytes((df_type)type), at_a = 6 * size, b = 7;
+    u8 memory[24 + 24 + 4] = {0};
+    memcpy(memory + at_a, a, sizeof a);
+    memcpy(memory + at_a + sizeof a, &b, 4);
+    u64 cycles = run_one(df_vvv(DF_EQUAL, 0, 0, 0), (df_type)type, DF_I32, 6, memory, at_a + 28);
+    for (u32 i = 0; i < 6; i++) {
+      u32 bits = 0;
+      memcpy(&bits, memory + i * size, size);
+      assert_int_equal(bits, encode_exact(want[i], type));
+    }
+    assert_int_equal(cycles, type == DF_F32 ? 15 + 12 : 18);
+  }
+}
+
+// 0 / 0, log of 0 and of less, 1 / sqrt(0): what IEEE 754 says, nothing stops.
+static void test_functions_outside_their_domain(void **state) {
+  (void)state;
+  float after[8] = {0, 0, 0, 0, 0, -1, 1, INFINITY};
+  run_one(df_vv(DF_LOG, 0, 0), DF_F32, DF_F32, 4, after, 32);
+  assert_true(after[0] == -INFINITY && isnan(after[1]) && after[2] == 0 && after[3] == INFINITY);
+  run_one(df_vv(DF_RSQRT, 0, 0), DF_F32, DF_F32, 4, after, 32);
+  assert_true(after[0] == INFINITY && isnan(after[1]) && after[2] == 1 && after[3] == 0);
+  run_one(df_vv(DF_TANH, 0, 0), DF_F32, DF_F32, 4, after, 32);
+  assert_true(after[0] == 0 && after[3] == 1);
 }
 
 static void test_integers(void **state) {
@@ -198,6 +297,9 @@ int main(void) {
       cmocka_unit_test(test_all_16_bit_numbers),
       cmocka_unit_test(test_vector_instructions),
       cmocka_unit_test(test_dot_sums_in_fp32),
+      cmocka_unit_test(test_top_is_the_largest),
+      cmocka_unit_test(test_equal_makes_numbers_of_integers),
+      cmocka_unit_test(test_functions_outside_their_domain),
       cmocka_unit_test(test_integers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,14 +70,15 @@ typedef struct thread {
   u16 done_task;
   u8 per_wavelet;    // elements per step: 2 where a 16-bit operand is on the fabric
   bool has_in, has_out;
+  bool awaits_factor; // b[0] comes as a wavelet and has not been taken; has_in until then
   bool words;        // moves whole words between memory and the fabric, one after the other
   u32 input;         // its queue, where it has one
   u32 at, length;
   u64 ready;         // tick from which it may run; finishing: when it is complete
   u32 element_ticks; // of the datapath
   u32 cost;          // row of opcode.h, for the counts
-  float scalar;      // b[0] of AXPY and SCALE, the value of FILL, the sum of DOT
-  i32 integer;       // FILL of I32
+  float scalar;      // b[0] of AXPY and SCALE, the value of FILL and CONST, the sum of DOT, the largest of TOP
+  i32 integer;       // FILL of I32, b[0] of EQUAL
   operand to, a, b;
 } thread;
 
@@ -98,7 +99,7 @@ typedef struct unit {
   u32 rx, ry;         // place in the region, for affine values
   u64 memory;         // first byte
   u32 data_bytes;
-  u32 running, ending; // threads, bits; ending: has no element left
+  u32 running, ending; // threads, bits; ending: has no element left, or waits for its factor: needs no datapath
   u32 first_thread, first_queue;
   i32 reg[DF_REGISTERS];
   u64 datapath, ramp_out; // free from this tick on

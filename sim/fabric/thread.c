@@ -22,7 +22,9 @@ static operand resolve(const fabric *f, const unit *u, u32 vector) {
 
 static u32 length_of(const fabric *f, const unit *u, u32 vector) {
   const df_class *c = &f->d->classes[u->class];
-  i32 n = df_at(f->d->vectors[c->first_vector + vector].length, u->rx, u->ry);
+  const df_vector *v = &f->d->vectors[c->first_vector + vector];
+  i64 n = df_at(v->length, u->rx, u->ry);
+  if (v->length_reg != DF_NO_REGISTER) n += u->reg[v->length_reg];
   return n > 0 ? (u32)n : 0;
 }
 
@@ -77,7 +79,7 @@ static float round_to(float v, u32 type) { return decode(encode(v, type), type);
 // The cost row of an instruction by what its operands are.
 static u32 cost_row(const df_instruction *i, const thread *t) {
   const instruction_facts *facts = instruction_get(i->opcode);
-  u32 type = i->opcode == DF_DOT ? t->a.type : t->to.type;
+  u32 type = instruction_gathers(i->opcode) ? t->a.type : t->to.type;
   if (type_bytes(type) == 2) return facts->cost16;
   return t->has_in || t->has_out ? facts->cost32_fabric : facts->cost32;
 }
@@ -88,25 +90,33 @@ static void bind(fabric *f, const unit *u, const df_instruction *i, thread *t) {
   if (form != FORM_VN) t->a = resolve(f, u, i->a);
   if (form == FORM_VVV || form == FORM_SVV || form == FORM_VVS) t->b = resolve(f, u, i->b);
   bool b_streams = (form == FORM_VVV || form == FORM_SVV) && t->b.kind == VECTOR_FABRIC_IN;
+  t->awaits_factor = instruction_takes_factor(i->opcode) && t->b.kind == VECTOR_FABRIC_IN;
   t->has_in = (form != FORM_VN && t->a.kind == VECTOR_FABRIC_IN) || b_streams;
   t->has_out = t->to.kind == VECTOR_FABRIC_OUT;
   bool narrow_in = t->has_in && type_bytes(b_streams ? t->b.type : t->a.type) == 2;
   t->per_wavelet = narrow_in || (t->has_out && type_bytes(t->to.type) == 2) ? 2 : 1;
-  t->length = length_of(f, u, i->opcode == DF_DOT ? i->a : i->to);
+  t->length = length_of(f, u, instruction_gathers(i->opcode) ? i->a : i->to);
+  t->has_in |= t->awaits_factor;
   u32 color = t->a.kind == VECTOR_FABRIC_IN ? t->a.color : t->b.color;
   if (t->has_in) t->input = u->first_queue + f->classes[u->class].queue_of[color];
   t->words = i->opcode == DF_MOV && t->a.type == t->to.type && type_bytes(t->to.type) == 4 && !t->a.wrap && !t->to.wrap;
 }
 
-// First elements that an instruction reads once: a scalar, or the sum it adds to.
+static u32 first_bits(const fabric *f, const unit *u, const operand *o) { return load_bits(element(f, u, o, 0), o->type); }
+
+// First elements that an instruction reads once: a scalar, or what it gathers in.
 static void bind_scalars(const fabric *f, const unit *u, const df_instruction *i, thread *t) {
-  if (i->opcode == DF_AXPY || i->opcode == DF_SCALE) t->scalar = decode(load_bits(element(f, u, &t->b, 0), t->b.type), t->b.type);
-  if (i->opcode == DF_DOT) t->scalar = decode(load_bits(element(f, u, &t->to, 0), DF_F32), DF_F32);
+  if (instruction_takes_factor(i->opcode) && !t->awaits_factor) t->scalar = decode(first_bits(f, u, &t->b), t->b.type);
+  if (instruction_gathers(i->opcode)) t->scalar = decode(first_bits(f, u, &t->to), t->to.type);
+  if (i->opcode == DF_EQUAL) t->integer = (i32)first_bits(f, u, &t->b);
+  if (i->opcode == DF_CONST) t->scalar = number_of_bits((u32)df_at(i->value, u->rx, u->ry));
   if (i->opcode == DF_FILL) {
     t->integer = df_at(i->value, u->rx, u->ry);
     t->scalar = (float)t->integer;
   }
 }
+
+static u64 setup_ticks(const fabric *f, const thread *t) { return (u64)lround(timing_dsd(f->m, t->cost, 1, 0) * TICKS); }
 
 bool thread_start(fabric *f, unit *u, const df_instruction *i, u64 from_tick) {
   thread *t = thread_at(f, u, i->thread);
@@ -115,14 +125,13 @@ bool thread_start(fabric *f, unit *u, const df_instruction *i, u64 from_tick) {
   *t = (thread){.opcode = i->opcode, .done = i->done, .done_task = i->done_task};
   bind(f, u, i, t);
   bind_scalars(f, u, i, t);
-  if (!t->length) u->ending |= 1u << i->thread;
+  if (!t->length || t->awaits_factor) u->ending |= 1u << i->thread;
   t->cost = cost_row(i, t);
-  double setup = timing_dsd(f->m, t->cost, 1, 0);
   // CHAIN32 and its like slow down to the link; the ramp does that here
   double one = timing_dsd(f->m, t->cost, 0, 1);
   if (t->cost == OPCODE_CHAIN32) one = 1 / f->m->spec.add32_rate;
   t->element_ticks = (u32)lround(one * TICKS);
-  t->ready = from_tick + (u64)lround(setup * TICKS);
+  t->ready = from_tick + (t->awaits_factor ? 0 : setup_ticks(f, t));
   return true;
 }
 
@@ -153,7 +162,19 @@ static float combine(const thread *t, float to, float a, float b) {
     return to + round_to(a * t->scalar, t->to.type);
   case DF_SCALE:
     return a * t->scalar;
-  default: // FILL
+  case DF_EXP:
+    return expf(a);
+  case DF_LOG:
+    return logf(a);
+  case DF_TANH:
+    return tanhf(a);
+  case DF_ERF:
+    return erff(a);
+  case DF_RSQRT:
+    return 1 / sqrtf(a);
+  case DF_DIV:
+    return a / b;
+  default: // FILL, CONST
     return t->scalar;
   }
 }
@@ -165,10 +186,11 @@ static u32 operand_bits(const fabric *f, const unit *u, const operand *o, u32 i,
 }
 
 static u32 element_value(fabric *f, const unit *u, thread *t, u32 i, u32 word, u32 half) {
-  if (t->opcode == DF_FILL) return t->to.type == DF_I32 ? (u32)t->integer : encode(t->scalar, t->to.type);
+  if (t->opcode == DF_FILL || t->opcode == DF_CONST) return t->to.type == DF_I32 ? (u32)t->integer : encode(t->scalar, t->to.type);
   u32 a = operand_bits(f, u, &t->a, i, word, half);
   if (t->opcode == DF_MOV) return t->a.type == t->to.type ? a : encode(decode(a, t->a.type), t->to.type);
-  bool two = t->opcode != DF_AXPY && t->opcode != DF_SCALE;
+  if (t->opcode == DF_EQUAL) return encode((i32)a == t->integer, t->to.type);
+  bool two = t->opcode <= DF_FMA || t->opcode == DF_DIV;
   u32 b = two ? operand_bits(f, u, &t->b, i, word, half) : 0;
   if (t->to.type == DF_I32) return (u32)combine_integers(t->opcode, (i32)a, (i32)b);
   float to = 0;
@@ -201,6 +223,11 @@ static u32 run_elements(fabric *f, unit *u, thread *t, u32 n, u32 word) {
     if (t->opcode == DF_DOT) {
       float a = decode(operand_bits(f, u, &t->a, i, word, k), t->a.type);
       t->scalar += a * decode(operand_bits(f, u, &t->b, i, word, k), t->b.type);
+      continue;
+    }
+    if (t->opcode == DF_TOP) {
+      float a = decode(operand_bits(f, u, &t->a, i, word, k), t->a.type);
+      if (a > t->scalar) t->scalar = a;
       continue;
     }
     u32 bits = element_value(f, u, t, i, word, k);
@@ -280,7 +307,7 @@ static void complete(fabric *f, unit *u, u32 index) {
   const thread *t = thread_at(f, u, index);
   u->running &= ~(1u << index);
   u->ending &= ~(1u << index);
-  if (t->opcode == DF_DOT) store_bits(element(f, u, &t->to, 0), number_bits(t->scalar), DF_F32);
+  if (instruction_gathers(t->opcode)) store_bits(element(f, u, &t->to, 0), encode(t->scalar, t->to.type), t->to.type);
   if (t->done == DONE_ACTIVATE) u->active |= 1u << t->done_task;
   if (t->done == DONE_UNBLOCK) u->blocked &= ~(1u << t->done_task);
   if (index == 0 && u->main < t->ready) u->main = t->ready; // the task has waited for it
@@ -288,9 +315,23 @@ static void complete(fabric *f, unit *u, u32 index) {
   f->progress = true;
 }
 
+// The factor is there: it is taken, and the set-up begins. From then on it is an instruction like others.
+static void take_factor(fabric *f, unit *u, u32 index) {
+  thread *t = thread_at(f, u, index);
+  if (!input_is_there(&f->queues[t->input], f->now)) return;
+  u64 at = f->now * TICKS;
+  t->scalar = decode(operand_bits(f, u, &t->b, 0, queue_pop(f, u, t->input).data, 0), t->b.type);
+  t->awaits_factor = t->has_in = false;
+  t->ready = (t->ready > at ? t->ready : at) + setup_ticks(f, t);
+  if (t->length) u->ending &= ~(1u << index);
+  f->progress = true;
+}
+
 void thread_run(fabric *f, unit *u, u32 index) {
   thread *t = thread_at(f, u, index);
   if (t->ready >= (f->now + 1) * TICKS) return;
+  if (t->awaits_factor) take_factor(f, u, index);
+  if (t->awaits_factor || t->ready >= (f->now + 1) * TICKS) return;
   if (!t->finishing) {
     if (t->has_in || t->has_out) run_fabric(f, u, t);
     else run_memory(f, u, t, u->running == 1u << index);
@@ -307,12 +348,12 @@ u64 thread_wake(fabric *f, const unit *u, const thread *t) {
   u64 ready = t->ready / TICKS;
   if (ready > f->now) return ready;
   if (t->finishing) return f->now + 1;
-  if (u->datapath / TICKS > f->now) return u->datapath / TICKS;
+  if (!t->awaits_factor && u->datapath / TICKS > f->now) return u->datapath / TICKS;
   if (t->has_in) {
     const queue *q = &f->queues[t->input];
     if (!q->count) return NEVER;
     if (!wave_is_due(&q->q[q->head], f->now)) return f->now + (q->q[q->head].ready - (u32)f->now);
     if (q->q[q->head].control) return NEVER;
   }
-  return t->has_out ? unit_send_due(f, u, t->to.color) : f->now + 1;
+  return t->has_out && !t->awaits_factor ? unit_send_due(f, u, t->to.color) : f->now + 1;
 }

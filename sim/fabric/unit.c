@@ -13,7 +13,7 @@ static u64 ticks(double cycles) { return (u64)(cycles * TICKS + 0.5); }
 static bool queue_is_taken(const fabric *f, const unit *u, u32 color) {
   for (u32 bits = u->running; bits; bits &= bits - 1) {
     const thread *t = &f->threads[u->first_thread + (u32)__builtin_ctz(bits)];
-    if (!t->has_in || t->at == t->length) continue;
+    if (!t->has_in || (t->at == t->length && !t->awaits_factor)) continue;
     if ((t->a.kind == VECTOR_FABRIC_IN ? t->a.color : t->b.color) == color) return true;
   }
   return false;

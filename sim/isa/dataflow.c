@@ -40,6 +40,7 @@ static u64 hash_rect(u64 h, df_rect r) {
 static u64 hash_vector(u64 h, const df_vector *v) {
   h = hash_u64(hash_u64(hash_text(h, v->name), v->kind), v->type);
   h = hash_affine(h, v->length);
+  if (v->length_reg != DF_NO_REGISTER) h = hash_text(hash_u64(h, v->length_reg), "longer");
   if (v->kind != VECTOR_MEMORY) return hash_u64(hash_u64(h, v->color), v->queue);
   h = hash_u64(hash_affine(h, v->address), (u32)v->stride);
   h = hash_affine(h, v->wrap);

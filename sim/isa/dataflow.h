@@ -38,11 +38,13 @@ enum { DF_NAME_MAX = 24, DF_REGISTERS = 8, DF_POSITIONS_MAX = 4, DF_NO_REGISTER 
 // A vector operand, CSL's DSD. Element i of a memory vector is at byte
 //   address + (i mod wrap) * stride + (i div wrap) * outer + sum over r of register[reg[r]] * scale[r]
 // (wrap 0: one dimension). A fabric vector has a color and a queue; two 16-bit elements share a wavelet.
+// Its length is `length` + register[length_reg], taken when the instruction is issued; below zero it is zero.
 typedef struct df_vector {
   char name[DF_NAME_MAX];
   u8 kind, type;
   u8 color, queue;
   u8 reg[2]; // DF_NO_REGISTER: none
+  u8 length_reg;
   i32 scale[2];
   df_affine address, length, wrap;
   i32 stride, outer; // bytes
@@ -128,14 +130,16 @@ typedef struct dataflow {
   const df_symbol *symbols;
 } dataflow;
 
-static inline i32 df_at(df_affine v, u32 x, u32 y) { return v.base + (i32)x * v.dx + (i32)y * v.dy; }
+static inline i32 df_at(df_affine v, u32 x, u32 y) {
+  return v.base + (i32)x * v.dx + (i32)y * v.dy;
+}
 u32 df_type_bytes(u32 type);
 
 // The code of a class in SRAM: base + per task + per instruction, by the machine.
 u32 dataflow_code_bytes(const dataflow *d, const machine *m, u32 class);
 bool dataflow_check(const dataflow *d, const machine *m, status *st);
 u64 dataflow_hash(const dataflow *d);
-void dataflow_manual(text *out); // docs/PROGRAM.md
+void dataflow_manual(text *out);                   // docs/PROGRAM.md
 void dataflow_print(const dataflow *d, text *out); // text form; dataflow_parse reads it back equal
 // `name` starts the sentence on failure ("ring.weft:14: ..."). CODE_CONFIG.
 bool dataflow_parse(const char *name, const char *words, size_t size, arena *a, dataflow *ret_dataflow, status *st);

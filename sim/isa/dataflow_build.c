@@ -111,7 +111,8 @@ static df_vector *new_vector(df_builder *b, const char *name, df_vector_kind kin
   require(c->class.vector_count < UINT16_MAX);
   GROW(b, c->vectors, c->class.vector_count, c->vector_room);
   df_vector *v = &c->vectors[c->class.vector_count++];
-  *v = (df_vector){.kind = (u8)kind, .type = (u8)type, .reg = {DF_NO_REGISTER, DF_NO_REGISTER}};
+  *v = (df_vector){
+      .kind = (u8)kind, .type = (u8)type, .reg = {DF_NO_REGISTER, DF_NO_REGISTER}, .length_reg = DF_NO_REGISTER};
   set_name(v->name, name);
   return v;
 }
@@ -167,6 +168,13 @@ void df_build_moved_by(df_builder *b, u32 vector, u32 reg, i32 scale_bytes) {
   require(v->reg[at] == DF_NO_REGISTER && reg < DF_REGISTERS);
   v->reg[at] = (u8)reg;
   v->scale[at] = scale_bytes;
+}
+
+void df_build_longer_by(df_builder *b, u32 vector, u32 reg) {
+  const open_class *c = class_of(b);
+  require(vector < c->class.vector_count && reg < DF_REGISTERS);
+  require(c->vectors[vector].length_reg == DF_NO_REGISTER);
+  c->vectors[vector].length_reg = (u8)reg;
 }
 
 u32 df_build_address(const df_builder *b, u32 vector) {

@@ -19,6 +19,8 @@
 
 #include "sim/isa/dataflow.h"
 
+#include <string.h>
+
 typedef struct df_builder df_builder;
 
 // The builder and the finished program live in the arena.
@@ -43,6 +45,7 @@ u32 df_build_out(df_builder *b, const char *name, df_type type, df_affine length
 void df_build_stride(df_builder *b, u32 vector, i32 stride_bytes); // element to element; the type's size unless stated
 void df_build_rows(df_builder *b, u32 vector, df_affine wrap, i32 outer_bytes); // two dimensions: wrap elements a row
 void df_build_moved_by(df_builder *b, u32 vector, u32 reg, i32 scale_bytes);    // adds R(reg) * scale; twice at most
+void df_build_longer_by(df_builder *b, u32 vector, u32 reg);                    // adds R(reg) to the length; once
 u32 df_build_find_vector(const df_builder *b, const char *name);                // UINT32_MAX: the open class has none
 u32 df_build_address(const df_builder *b, u32 vector);                          // base address of a memory vector
 
@@ -79,6 +82,13 @@ static inline df_affine df_just(i32 value) {
 }
 static inline df_affine df_affine_of(i32 base, i32 dx, i32 dy) {
   return (df_affine){base, dx, dy};
+}
+
+// The value of a CONST: the number's 32 bits.
+static inline df_affine df_number(float value) {
+  i32 bits;
+  memcpy(&bits, &value, sizeof bits);
+  return df_just(bits);
 }
 
 // Rectangles.

@@ -78,6 +78,9 @@ static bool check_layout(const df_checker *c) {
 static bool check_vector(const df_checker *c, const df_class *k, const df_vector *v) {
   if (v->kind > VECTOR_FABRIC_OUT) return DF_REFUSE(c, "class %s, vector %s is of an unknown kind", k->name, v->name);
   if (v->type > DF_I32) return DF_REFUSE(c, "class %s, vector %s is of an unknown type", k->name, v->name);
+  if (v->length_reg >= DF_REGISTERS && v->length_reg != DF_NO_REGISTER)
+    return DF_REFUSE(c, "class %s, vector %s is made longer by register %u, a PE has %d", k->name, v->name,
+                     v->length_reg, DF_REGISTERS);
   if (v->kind == VECTOR_MEMORY) {
     for (u32 i = 0; i < COUNT_OF(v->reg); i++)
       if (v->reg[i] >= DF_REGISTERS && v->reg[i] != DF_NO_REGISTER)
@@ -200,33 +203,48 @@ static bool check_indices(const df_checker *c, const site *s) {
   return !i->done || check_operand(c, s, 'T', i->done_task);
 }
 
+static bool knows_integers(u32 code) {
+  return code <= DF_MAX || code == DF_FILL;
+}
+
+// Numbers in, numbers out, or integers for both; EQUAL alone leads from one to the other.
+static bool check_types(const df_checker *c, const site *s, const df_vector *to, const df_vector *const read[2]) {
+  const u32 code = s->i->opcode;
+  if (code == DF_EQUAL && to->type == DF_I32)
+    return DF_REFUSE(c, "%s writes numbers to %s, an i32", s->where, to->name);
+  for (u32 k = 0; k < 2 && read[k]; k++) {
+    if (code == DF_EQUAL && read[k]->type != DF_I32)
+      return DF_REFUSE(c, "%s compares %s, which is not i32", s->where, read[k]->name);
+    if (code != DF_EQUAL && (read[k]->type == DF_I32) != (to->type == DF_I32))
+      return DF_REFUSE(c, "%s mixes integers and numbers in %s and %s", s->where, to->name, read[k]->name);
+  }
+  return to->type != DF_I32 || knows_integers(code) || DF_REFUSE(c, "%s does not work on integers", s->where);
+}
+
 // Types and places that an instruction can work with.
 static bool check_vectors(const df_checker *c, const site *s) {
   const df_instruction *i = s->i;
   const df_form form = instruction_get(i->opcode)->form;
-  const df_vector *to = df_operand(c->d, s->class, i->to);
+  const df_vector *to = df_operand(c->d, s->class, i->to), *read[2] = {NULL, NULL}, *in = NULL;
   if (to->kind == VECTOR_FABRIC_IN) return DF_REFUSE(c, "%s writes to %s, which receives", s->where, to->name);
-  const bool reads_to = i->opcode == DF_FMA || i->opcode == DF_AXPY || i->opcode == DF_DOT;
+  const bool reads_to = i->opcode == DF_FMA || i->opcode == DF_AXPY || instruction_gathers(i->opcode);
   if (reads_to && to->kind != VECTOR_MEMORY)
-    return DF_REFUSE(c, "%s adds to %s, which is not in memory", s->where, to->name);
+    return DF_REFUSE(c, "%s changes %s in place, which is not in memory", s->where, to->name);
   if (i->opcode == DF_DOT && to->type != DF_F32)
     return DF_REFUSE(c, "%s sums into %s, which is not f32", s->where, to->name);
-  if (form == FORM_VN) return true;
-  const df_vector *read[2] = {df_operand(c->d, s->class, i->a), NULL};
-  if (form != FORM_VV) read[1] = df_operand(c->d, s->class, i->b);
-  const df_vector *in = NULL;
+  if (form != FORM_VN) read[0] = df_operand(c->d, s->class, i->a);
+  if (form == FORM_VVV || form == FORM_VVS || form == FORM_SVV) read[1] = df_operand(c->d, s->class, i->b);
+  if (!check_types(c, s, to, read)) return false;
   for (u32 k = 0; k < 2 && read[k]; k++) {
     const df_vector *v = read[k];
     if (v->kind == VECTOR_FABRIC_OUT) return DF_REFUSE(c, "%s reads %s, which sends", s->where, v->name);
-    if ((v->type == DF_I32) != (to->type == DF_I32))
-      return DF_REFUSE(c, "%s mixes integers and numbers in %s and %s", s->where, to->name, v->name);
     if (v->kind != VECTOR_FABRIC_IN) continue;
-    if (k == 1 && form == FORM_VVS)
-      return DF_REFUSE(c, "%s takes its factor from %s, which is not in memory", s->where, v->name);
+    if (k == 1 && i->opcode == DF_EQUAL)
+      return DF_REFUSE(c, "%s compares with %s, which is not in memory", s->where, v->name);
     if (in) return DF_REFUSE(c, "%s receives twice, through %s and %s", s->where, in->name, v->name);
     in = v;
   }
-  if (to->type == DF_I32 && i->opcode > DF_MAX) return DF_REFUSE(c, "%s does not work on integers", s->where);
+  if (in && in == read[1] && instruction_takes_factor(i->opcode)) return true; // one wavelet, before it sends any
   if (in && to->kind == VECTOR_FABRIC_OUT && df_type_bytes(in->type) != df_type_bytes(to->type))
     return DF_REFUSE(c, "%s receives and sends wavelets of different width, %s and %s", s->where, in->name, to->name);
   return true;

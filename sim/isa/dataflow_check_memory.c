@@ -2,7 +2,7 @@
 // affinely over a region has its extremes at the corners, so the corners stand for all; where lengths
 // divide or some PEs have nothing to do, every PE is visited.
 //
-// Registers: a vector that they move is checked where it is used, as far as the code says what they hold
+// Registers: a vector that they move or make longer is checked where it is used, as far as the code says what they hold
 // (SET, the count of a LOOP, never written). What depends on the order of tasks is left to the engines.
 #include "sim/isa/dataflow_check.h"
 
@@ -106,12 +106,30 @@ static bool check_aligned(const view *w, const df_vector *v) {
   return ok || REFUSE(w, ", vector %s is not aligned to its elements of %d bytes", v->name, unit);
 }
 
+// The length's range by the register that makes the vector longer; false where that is unknown.
+static bool length_range(const view *w, const df_vector *v, wide *ret_low, wide *ret_high) {
+  *ret_low = *ret_high = widen(v->length);
+  if (v->length_reg == DF_NO_REGISTER) return true;
+  const content *r = &w->reg[v->length_reg];
+  *ret_low = plus(*ret_low, r->low, 1);
+  *ret_high = plus(*ret_high, r->high, 1);
+  return r->known;
+}
+
+static bool is_moved(const df_vector *v) {
+  return v->reg[0] != DF_NO_REGISTER || v->reg[1] != DF_NO_REGISTER || v->length_reg != DF_NO_REGISTER;
+}
+
+typedef struct extent { // addresses and lengths that registers may bring about
+  wide first, last, shortest, longest;
+} extent;
+
 // One PE; *ret_idle: it has no element, or never comes to the instruction.
-static bool check_at(const view *w, const df_vector *v, df_place p, const wide range[2], bool *ret_idle) {
-  const i64 n = df_at(v->length, p.x, p.y), wrap = df_at(v->wrap, p.x, p.y);
-  const i64 first = wide_at(range[0], p.x, p.y), last = wide_at(range[1], p.x, p.y);
+static bool check_at(const view *w, const df_vector *v, df_place p, const extent *e, bool *ret_idle) {
+  const i64 n = wide_at(e->longest, p.x, p.y), wrap = df_at(v->wrap, p.x, p.y);
+  const i64 first = wide_at(e->first, p.x, p.y), last = wide_at(e->last, p.x, p.y);
   const df_place pe = df_place_in(w->region->rect, p.x, p.y);
-  *ret_idle = !n || first > last;
+  *ret_idle = n <= 0 || first > last || wide_at(e->shortest, p.x, p.y) > n;
   if (*ret_idle) return true;
   i64 low, high;
   offsets(v, n, wrap, &low, &high);
@@ -122,18 +140,18 @@ static bool check_at(const view *w, const df_vector *v, df_place p, const wide r
 }
 
 static bool check_extent(const view *w, const df_vector *v) {
-  wide range[2];
-  if (!address_range(w, v, &range[0], &range[1])) return true;
+  extent e;
+  if (!address_range(w, v, &e.first, &e.last) || !length_range(w, v, &e.shortest, &e.longest)) return true;
   const df_rect r = w->region->rect;
   const bool flat = !v->wrap.base && !v->wrap.dx && !v->wrap.dy;
-  bool corners = flat || (is_constant(widen(v->length)) && is_constant(widen(v->wrap))), again = true;
+  bool corners = flat || (is_constant(e.longest) && is_constant(widen(v->wrap))), again = true;
   while (again) {
     const df_place step = stride_of(r, corners);
     again = false;
     for (u32 y = 0; y < r.h; y += step.y)
       for (u32 x = 0; x < r.w; x += step.x) {
         bool idle;
-        if (!check_at(w, v, (df_place){x, y}, range, &idle)) return false;
+        if (!check_at(w, v, (df_place){x, y}, &e, &idle)) return false;
         again = again || (idle && corners);
       }
     corners = false; // an idle corner says nothing about the PEs next to it
@@ -175,7 +193,7 @@ static bool check_vector_values(const view *w, const df_vector *v) {
   const bool memory = v->kind == VECTOR_MEMORY;
   if (!fits(widen(v->length), r) || (memory && (!fits(widen(v->address), r) || !fits(widen(v->wrap), r))))
     return REFUSE(w, ", vector %s has a value beyond 32 bits in its region at (%u, %u)", v->name, r.x, r.y);
-  if (!check_not_negative(w, v, v->length, "length")) return false;
+  if (v->length_reg == DF_NO_REGISTER && !check_not_negative(w, v, v->length, "length")) return false;
   if (!memory) return true;
   if (is_far(v->stride) || is_far(v->outer) || (v->reg[0] != DF_NO_REGISTER && is_far(v->scale[0])) ||
       (v->reg[1] != DF_NO_REGISTER && is_far(v->scale[1])))
@@ -183,26 +201,35 @@ static bool check_vector_values(const view *w, const df_vector *v) {
   return check_not_negative(w, v, v->wrap, "wrap") && check_aligned(w, v);
 }
 
-// A memory operand has an element for each that the instruction runs over: `least`, affine, per PE.
-static bool check_long_enough(const view *w, const df_vector *v, wide least) {
+// A memory operand has an element for each that the instruction runs over, which is the length of `leader`;
+// NULL: one. What one register makes longer together is compared without it.
+static bool check_long_enough(const view *w, const df_vector *v, const df_vector *leader) {
   if (v->kind != VECTOR_MEMORY) return true;
+  wide least = {1, 0, 0}, has = widen(v->length), other;
+  if (leader && leader->length_reg == v->length_reg) {
+    least = widen(leader->length);
+  } else {
+    const bool varies = v->length_reg != DF_NO_REGISTER || (leader && leader->length_reg != DF_NO_REGISTER);
+    if (varies && w->at < w->guarded) return true;
+    if (!length_range(w, v, &has, &other) || (leader && !length_range(w, leader, &other, &least))) return true;
+  }
   const df_rect r = w->region->rect;
   const df_place step = stride_of(r, true);
   for (u32 y = 0; y < r.h; y += step.y)
     for (u32 x = 0; x < r.w; x += step.x)
-      if (df_at(v->length, x, y) < wide_at(least, x, y))
-        return REFUSE(w, " runs over %lld elements at PE (%u, %u), vector %s has %d", (long long)wide_at(least, x, y),
-                      df_place_in(r, x, y).x, df_place_in(r, x, y).y, v->name, df_at(v->length, x, y));
+      if (wide_at(has, x, y) < wide_at(least, x, y))
+        return REFUSE(w, " runs over %lld elements at PE (%u, %u), vector %s has %lld", (long long)wide_at(least, x, y),
+                      df_place_in(r, x, y).x, df_place_in(r, x, y).y, v->name, (long long)wide_at(has, x, y));
   return true;
 }
 
 static bool check_lengths(const view *w, const df_instruction *i) {
   const char *operands = instruction_operands(i->opcode);
-  const df_vector *leader = df_operand(w->c->d, w->class, i->opcode == DF_DOT ? i->a : i->to);
+  const df_vector *leader = df_operand(w->c->d, w->class, instruction_gathers(i->opcode) ? i->a : i->to);
   for (const char *o = operands; *o; o += 2)
     if (o[0] == 'V' || o[0] == 'S') {
       const df_vector *v = df_operand(w->c->d, w->class, df_field(i, o[1]));
-      if (!check_long_enough(w, v, o[0] == 'S' ? (wide){1, 0, 0} : widen(leader->length))) return false;
+      if (!check_long_enough(w, v, o[0] == 'S' ? NULL : leader)) return false;
     }
   return true;
 }
@@ -283,8 +310,7 @@ static bool check_use(const view *w, const df_instruction *i) {
   for (const char *o = instruction_operands(i->opcode); *o; o += 2) {
     if (o[0] != 'V' && o[0] != 'S') continue;
     const df_vector *v = df_operand(w->c->d, w->class, df_field(i, o[1]));
-    const bool moved = v->reg[0] != DF_NO_REGISTER || v->reg[1] != DF_NO_REGISTER;
-    if (v->kind == VECTOR_MEMORY && moved && !check_extent(w, v)) return false;
+    if (v->kind == VECTOR_MEMORY && is_moved(v) && !check_extent(w, v)) return false;
   }
   return true;
 }
@@ -324,7 +350,7 @@ static bool check_region_memory(const df_checker *c, const df_region *region) {
   view w = {.c = c, .region = region, .class = k, .written = registers_written(c->d, k)};
   for (u32 i = 0; i < k->vector_count; i++) {
     const df_vector *v = df_operand(c->d, k, i);
-    const bool still = v->kind == VECTOR_MEMORY && v->reg[0] == DF_NO_REGISTER && v->reg[1] == DF_NO_REGISTER;
+    const bool still = v->kind == VECTOR_MEMORY && !is_moved(v);
     if (!check_vector_values(&w, v) || (still && !check_extent(&w, v))) return false;
   }
   for (u32 t = 0; t < k->task_count; t++)

@@ -117,7 +117,7 @@ static void learn_class(const grid *g, const df_class *k, class_colors *ret) {
       const df_instruction *i = &g->d->instructions[task->first + n];
       if (i->opcode == DF_ROUTE) ret->switches |= 1ull << i->to;
       for (const char *o = instruction_operands(i->opcode); *o; o += 2) {
-        if (o[0] != 'V') continue;
+        if (o[0] != 'V' && o[0] != 'S') continue; // the factor of an AXPY may be received
         const df_vector *v = df_operand(g->d, k, df_field(i, o[1]));
         if (v->kind == VECTOR_FABRIC_IN) ret->receives |= 1ull << v->color;
         if (v->kind == VECTOR_FABRIC_OUT) ret->sends |= 1ull << v->color;

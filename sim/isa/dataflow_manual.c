@@ -32,11 +32,12 @@ static const char *const lines_page =
     "| line | what it states |\n|---|---|\n"
     "| `program NAME WxH` | the first line: the grid in PEs; north is y - 1, east is x + 1 |\n"
     "| `class NAME data=BYTES` | code, and the data bytes of each PE that has it; vectors and tasks follow |\n"
-    "| `vector NAME TYPE memory address=A length=A [stride=BYTES] [wrap=A outer=BYTES] [rN=BYTES] [rN=BYTES]` | "
+    "| `vector NAME TYPE memory address=A length=A [longer=rN] [stride=BYTES] [wrap=A outer=BYTES] [rN=BYTES] "
+    "[rN=BYTES]` | "
     "element i is at address + i stride; with wrap, at address + (i mod wrap) stride + (i div wrap) outer; and "
     "register N times its bytes is added |\n"
-    "| `vector NAME TYPE in color=C queue=Q length=A` | receives; two 16-bit elements share a wavelet |\n"
-    "| `vector NAME TYPE out color=C queue=Q length=A` | sends |\n"
+    "| `vector NAME TYPE in color=C queue=Q length=A [longer=rN]` | receives; two 16-bit elements share a wavelet |\n"
+    "| `vector NAME TYPE out color=C queue=Q length=A [longer=rN]` | sends |\n"
     "| `task NAME local [active] [blocked]` | starts when it is active and not blocked, and is inactive then |\n"
     "| `task NAME data color=C queue=Q [blocked]` | starts when a wavelet waits in the queue; receives at least one |\n"
     "| `task NAME control color=C queue=Q [blocked]` | starts when a control wavelet comes to the queue, and takes it "
@@ -49,16 +50,25 @@ static const char *const lines_page =
     "alike |\n"
     "| `symbol NAME TYPE X,Y WxH [step=SXxSY] address=B count=N` | the host's name for memory of a rectangle |\n\n"
     "TYPE is f32, f16, bf16 or i32; PORT is north, east, south, west or ramp, PORTS several joined by `+` or `none`.\n"
-    "A is a value that may depend on the PE's place in its region, counted in steps from the corner: `8`, `8+2x-3y`.\n";
+    "A is a value that may depend on the PE's place in its region, counted in steps from the corner: `8`, `8+2x-3y`.\n"
+    "With `longer=rN` the length is A plus what register N holds when the instruction is issued; below zero it is\n"
+    "zero.\n";
 
 static const char *const instruction_page =
     "\n## Instructions\n\n"
     "Operands are written in this order: V a vector, S a vector of which the first element counts, R a register\n"
     "(r0 to r7), T a task, C a color, N a value as above, A a count. A vector instruction runs over the length of\n"
-    "`to` (DOT: of `a`) and waits, element by element, for wavelets to come and for room to send. With `thread=1`\n"
-    "to 7 it is a microthread and the task goes on; `activate=` and `unblock=` say what its completion does.\n"
+    "`to` (DOT and TOP: of `a`) and waits, element by element, for wavelets to come and for room to send. With\n"
+    "`thread=1` to 7 it is a microthread and the task goes on; `activate=` and `unblock=` say what its completion "
+    "does.\n"
     "Arithmetic is fp32 for f32, and rounded to the type of `to` after every operation for f16 and bf16; DOT sums in\n"
-    "fp32. Integers know MOV, ADD, SUB, MAX and FILL.\n\n"
+    "fp32. Integers know MOV, ADD, SUB, MAX and FILL, and EQUAL compares them. EXP, LOG, TANH, ERF, RSQRT and DIV are\n"
+    "the C library's `expf`, `logf`, `tanhf`, `erff`, `1 / sqrtf` and `/`: the same on every run of one computer,\n"
+    "while another's library may differ in the last bit. CONST takes its number as the integer that its 32 bits make:\n"
+    "1065353216 is 1.0.\n\n"
+    "The factor b[0] of AXPY and SCALE may come from the fabric: the instruction takes exactly one wavelet (its low\n"
+    "half where b has 16 bits), even for no element at all, and its set-up begins when the wavelet is there and the\n"
+    "instruction is issued. `a` is in memory then.\n\n"
     "| instruction | operands | effect | 16 bit | 32 bit | 32 bit, with the fabric |\n|---|---|---|---|---|---|\n";
 
 static const char *const cost_page =

@@ -276,6 +276,22 @@ static bool parse_class(parser *p) {
   return ALL_READ(p, "data");
 }
 
+static bool parse_register(parser *p, const char *word, u16 *ret) {
+  *ret = (u16)(word[0] == 'r' ? word[1] - '0' : 0);
+  return (word[0] == 'r' && word[1] >= '0' && word[1] < '0' + DF_REGISTERS && !word[2]) ||
+         BAD(p, "\"%s\" is no register, they are r0 to r%d", word, DF_REGISTERS - 1);
+}
+
+// "longer=r3": the register's value is added to the length.
+static bool parse_longer(parser *p, u32 vector) {
+  const char *stated = option(p, "longer");
+  u16 reg = 0;
+  if (!stated) return true;
+  if (!parse_register(p, stated, &reg)) return false;
+  df_build_longer_by(p->b, vector, reg);
+  return true;
+}
+
 // "r3=8": the register's value times 8 is added to the address.
 static bool parse_moves(parser *p, u32 vector) {
   u32 moves = 0;
@@ -304,8 +320,9 @@ static bool parse_memory_vector(parser *p, const char *name, df_type type) {
   if (stated && !affine(p, "wrap", stated, &wrap)) return false;
   if (stated && !constant(p, "outer", option(p, "outer"), &outer)) return false;
   if (stated) df_build_rows(p->b, vector, wrap, outer);
-  return parse_moves(p, vector) &&
-         ALL_READ(p, "address", "length", "stride", "wrap", "outer", "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7");
+  return parse_longer(p, vector) && parse_moves(p, vector) &&
+         ALL_READ(p, "address", "length", "longer", "stride", "wrap", "outer", "r0", "r1", "r2", "r3", "r4", "r5", "r6",
+                  "r7");
 }
 
 static bool parse_vector(parser *p) {
@@ -323,11 +340,9 @@ static bool parse_vector(parser *p) {
   if (!number32(p, "color", option(p, "color"), UINT8_MAX, &color)) return false;
   if (!number32(p, "queue", option(p, "queue"), UINT8_MAX, &queue)) return false;
   if (!affine(p, "length", option(p, "length"), &length)) return false;
-  if (kind == VECTOR_FABRIC_IN)
-    df_build_in(p->b, name, (df_type)type, length, color, queue);
-  else
-    df_build_out(p->b, name, (df_type)type, length, color, queue);
-  return ALL_READ(p, "color", "queue", "length");
+  const u32 vector = kind == VECTOR_FABRIC_IN ? df_build_in(p->b, name, (df_type)type, length, color, queue)
+                                              : df_build_out(p->b, name, (df_type)type, length, color, queue);
+  return parse_longer(p, vector) && ALL_READ(p, "color", "queue", "length", "longer");
 }
 
 static bool parse_task(parser *p) {
@@ -354,12 +369,6 @@ static bool parse_task(parser *p) {
 }
 
 // ---- instructions
-
-static bool parse_register(parser *p, const char *word, u16 *ret) {
-  *ret = (u16)(word[0] == 'r' ? word[1] - '0' : 0);
-  return (word[0] == 'r' && word[1] >= '0' && word[1] < '0' + DF_REGISTERS && !word[2]) ||
-         BAD(p, "\"%s\" is no register, they are r0 to r%d", word, DF_REGISTERS - 1);
-}
 
 static bool parse_operand(parser *p, char what, u16 *ret, df_affine *ret_value) {
   u32 n = 0;

@@ -39,16 +39,21 @@ static void print_ports(u32 ports, text *out) {
     }
 }
 
+static void print_length(const df_vector *v, text *out) {
+  print_option("length", v->length, out);
+  if (v->length_reg != DF_NO_REGISTER) text_format(out, " longer=r%u", v->length_reg);
+}
+
 static void print_vector(const df_vector *v, text *out) {
   text_format(out, "  vector %s %s %s", v->name, WORD(type_words, v->type), WORD(kind_words, v->kind));
   if (v->kind != VECTOR_MEMORY) {
     text_format(out, " color=%u queue=%u", v->color, v->queue);
-    print_option("length", v->length, out);
+    print_length(v, out);
     text_add(out, "\n");
     return;
   }
   print_option("address", v->address, out);
-  print_option("length", v->length, out);
+  print_length(v, out);
   if (v->type <= DF_I32 && v->stride != (i32)df_type_bytes(v->type)) text_format(out, " stride=%d", v->stride);
   if (v->wrap.base || v->wrap.dx || v->wrap.dy) {
     print_option("wrap", v->wrap, out);

@@ -24,6 +24,8 @@ const char *instruction_operands(u32 code) {
     return "VtVaSb";
   case FORM_SVV:
     return "StVaVb";
+  case FORM_SV:
+    return "StVa";
   case FORM_VN:
     return "VtNn";
   case FORM_RN:

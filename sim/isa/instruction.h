@@ -12,6 +12,7 @@ typedef enum df_form {
   FORM_VVV, // to, a, b
   FORM_VVS, // to, a, b[0]
   FORM_SVV, // to[0], a, b
+  FORM_SV,  // to[0], a
   FORM_VN,  // to, value
   FORM_RN,  // register to, value
   FORM_RNA, // register to, value, count a
@@ -20,12 +21,13 @@ typedef enum df_form {
   FORM_CN   // color to, value
 } df_form;
 
-// Vector instructions run i = 0 .. length - 1 (the length of `to`; of `a` for DOT) and wait, element by
+// Vector instructions run i = 0 .. length - 1 (the length of `to`; of `a` for DOT and TOP) and wait, element by
 // element, for wavelets to come and for room to send. Each issue and each element takes the datapath as
-// the cost row of opcode.h says, by the width of `to` (of `a` for DOT) and whether an operand is on the
+// the cost row of opcode.h says, by the width of `to` (of `a` for DOT and TOP) and whether an operand is on the
 // fabric; each wavelet takes its ramp for wavelet_cycles beside that. Arithmetic is fp32 for F32, rounded
-// to the type of `to` for F16 and BF16 after every operation; DOT sums in fp32. I32 is for MOV, ADD, SUB
-// and MAX.
+// to the type of `to` for F16 and BF16 after every operation; DOT sums in fp32. EXP to DIV are the C
+// library's functions in single precision: the same on every run of one computer. I32 is for MOV, ADD, SUB,
+// MAX and FILL; EQUAL reads it.
 //
 // X(name, form, cost 16 bit, cost 32 bit, cost 32 bit with the fabric, effect)
 #define INSTRUCTIONS(X)                                                                                                \
@@ -35,10 +37,19 @@ typedef enum df_form {
   X(MAX, FORM_VVV, ADD16, ADD32, CHAIN32, "to[i] = the larger of a[i] and b[i]")                                       \
   X(MUL, FORM_VVV, FMA16, FMA32, FMA32, "to[i] = a[i] * b[i]")                                                         \
   X(FMA, FORM_VVV, FMA16, FMA32, FMA32, "to[i] = to[i] + a[i] * b[i]")                                                 \
-  X(AXPY, FORM_VVS, AXPY16, AXPY32, AXPY32, "to[i] = to[i] + a[i] * b[0]")                                             \
-  X(SCALE, FORM_VVS, FMA16, FMA32, FMA32, "to[i] = a[i] * b[0]")                                                       \
+  X(AXPY, FORM_VVS, AXPY16, AXPY32, AXPY32, "to[i] = to[i] + a[i] * b[0]; b may receive: one wavelet")                 \
+  X(SCALE, FORM_VVS, FMA16, FMA32, FMA32, "to[i] = a[i] * b[0]; b may receive: one wavelet")                           \
   X(DOT, FORM_SVV, DOT16, FMA32, FMA32, "to[0] = to[0] + sum over i of a[i] * b[i]; to is F32")                        \
+  X(EXP, FORM_VV, EXP, EXP, EXP, "to[i] = exp(a[i])")                                                                  \
+  X(LOG, FORM_VV, LOG, LOG, LOG, "to[i] = ln(a[i])")                                                                   \
+  X(TANH, FORM_VV, TANH, TANH, TANH, "to[i] = tanh(a[i])")                                                             \
+  X(ERF, FORM_VV, TANH, TANH, TANH, "to[i] = erf(a[i])")                                                               \
+  X(RSQRT, FORM_VV, RSQRT, RSQRT, RSQRT, "to[i] = 1 / sqrt(a[i])")                                                     \
+  X(DIV, FORM_VVV, DIV, DIV, DIV, "to[i] = a[i] / b[i]")                                                               \
+  X(TOP, FORM_SV, ADD16, ADD32, CHAIN32, "to[0] = the largest of to[0] and all a[i]; NaN in a is passed over")         \
+  X(EQUAL, FORM_VVS, ADD16, ADD32, CHAIN32, "to[i] = 1 if a[i] is b[0], else 0; a and b are I32, to is not")           \
   X(FILL, FORM_VN, COPY16, COPY32, COPY32, "to[i] = value, as a number of the type of `to`")                           \
+  X(CONST, FORM_VN, COPY16, COPY32, COPY32, "to[i] = the number whose 32 bits as F32 are `value`")                     \
   X(SEND, FORM_VN, NONE, NONE, NONE, "sends the one word `value` on the color of `to`, task.send_cycles to the ramp")  \
   X(SET, FORM_RN, NONE, NONE, NONE, "R(to) = value")                                                                   \
   X(STEP, FORM_RN, NONE, NONE, NONE, "R(to) = R(to) + value")                                                          \
@@ -66,4 +77,14 @@ const instruction_facts *instruction_get(u32 code); // code: a df_opcode
 // The operands in the order of the text form, two letters each: what it is (V, S, R, T, C, N as above, A the
 // count), then the field that holds it (t to, a, b, n value). "VtVaSb" is `AXPY to a b`.
 const char *instruction_operands(u32 code);
-static inline bool instruction_is_vector(u32 code) { return code <= DF_FILL; }
+static inline bool instruction_is_vector(u32 code) {
+  return code < DF_SEND;
+}
+// It gathers `a` in to[0], which it reads before and writes after: its length and width are those of `a`.
+static inline bool instruction_gathers(u32 code) {
+  return code == DF_DOT || code == DF_TOP;
+}
+// It multiplies with b[0], which may come as a wavelet.
+static inline bool instruction_takes_factor(u32 code) {
+  return code == DF_AXPY || code == DF_SCALE;
+}

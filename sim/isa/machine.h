@@ -54,9 +54,11 @@
   F(F64, send_cycles, "task.send_cycles", UNIT_CYCLES, "7", 0, 10000, NULL, "a single word to the ramp")               \
   F(F64, loop_cycles, "task.loop_cycles", UNIT_CYCLES, "7", 0, 10000, NULL, "once around a loop")                      \
   F(U32, queue_words, "pe.queue_words", UNIT_NONE, "4", 1, 64, NULL, "depth of an input queue")                        \
-  F(U32, microthreads, "pe.microthreads", UNIT_NONE, "8", 1, 8, NULL, "vector instructions in flight, the task's own included") \
+  F(U32, microthreads, "pe.microthreads", UNIT_NONE, "8", 1, 8, NULL,                                                  \
+    "vector instructions in flight, the task's own included")                                                          \
   F(U32, queues, "pe.queues", UNIT_NONE, "8", 1, 8, NULL, "input queues, and as many output queues")                   \
   F(F64, exp_cycles, "math.exp_cycles", UNIT_CYCLES, "40", 0, 10000, NULL, "exponential of a value")                   \
+  F(F64, log_cycles, "math.log_cycles", UNIT_CYCLES, "40", 0, 10000, NULL, "natural logarithm of a value")             \
   F(F64, tanh_cycles, "math.tanh_cycles", UNIT_CYCLES, "60", 0, 10000, NULL,                                           \
     "hyperbolic tangent or error function of a value")                                                                 \
   F(F64, rsqrt_cycles, "math.rsqrt_cycles", UNIT_CYCLES, "40", 0, 10000, NULL, "reciprocal square root of a value")    \

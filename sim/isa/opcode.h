@@ -31,6 +31,7 @@
   X(COPY32, m->copy_setup_cycles, 1 / m->copy32_rate, 0, 4, 4, 0, "y[i] = x[i] in fp32")                               \
   X(NARROW, m->copy_setup_cycles, 1 / m->copy32_rate, 0, 4, 2, 0, "y[i] = fp16(x[i]), x in fp32")                      \
   X(EXP, 0, m->exp_cycles, 0, 4, 4, 0, "y[i] = exp(x[i])")                                                             \
+  X(LOG, 0, m->log_cycles, 0, 4, 4, 0, "y[i] = ln(x[i])")                                                              \
   X(TANH, 0, m->tanh_cycles, 0, 4, 4, 0, "y[i] = tanh(x[i]) or erf(x[i])")                                             \
   X(RSQRT, 0, m->rsqrt_cycles, 0, 4, 4, 0, "y[i] = 1 / sqrt(x[i])")                                                    \
   X(DIV, 0, m->division_cycles, 0, 8, 4, 0, "y[i] = x[i] / z[i]")
