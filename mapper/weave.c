@@ -60,7 +60,7 @@ static void touch(life *l, u32 node) {
   l->last = node;
 }
 
-static void find_lives(const graph *g, life *lives) {
+static void find_lives(const graph *g, bool keep, life *lives) {
   for (u32 i = 0; i < g->tensor_count; i++) lives[i].first = lives[i].last = GRAPH_NONE;
   for (u32 n = 0; n < g->backward_end; n++) {
     for (u32 k = 0; k < NODE_IN_MAX; k++)
@@ -68,6 +68,8 @@ static void find_lives(const graph *g, life *lives) {
     for (u32 k = 0; k < NODE_OUT_MAX; k++)
       if (g->nodes[n].out[k] != GRAPH_NONE) touch(&lives[g->nodes[n].out[k]], n);
   }
+  for (u32 i = 0; keep && i < g->tensor_count; i++)
+    if (lives[i].first < g->forward_end && lives[i].last + 1 < g->forward_end) lives[i].last = g->forward_end - 1;
 }
 
 static bool meet(const life *a, const life *b) {
@@ -139,7 +141,7 @@ static void place_tensors(weave *w) {
   bool *by_heads = arena_array(w->memory, bool, g->tensor_count);
   u32 *statistics = arena_array(w->memory, u32, g->tensor_count);
   w->places = arena_array(w->memory, weave_place, g->tensor_count);
-  find_lives(g, lives);
+  find_lives(g, w->request->keep, lives);
   mark_heads(g, by_heads);
   mark_statistics(g, w->width, statistics);
   for (u32 n = 0; n < g->backward_end; n++)
@@ -238,7 +240,8 @@ static bool check_room(const weave *w, const woven *all, status *st) {
 
 bool weave_step(const weave_request *r, arena *a, woven *ret_woven, status *st) {
   if (!check_grid(r, st)) return false;
-  require(r->microbatch > 0 && (r->type == DF_F32 || r->type == DF_F16 || r->type == DF_BF16));
+  require(r->microbatch > 0 && r->batch >= r->microbatch &&
+          (r->type == DF_F32 || r->type == DF_F16 || r->type == DF_BF16));
   weave w = {
       .request = r, .graph = r->graph, .width = r->width, .height = r->height, .type = r->type, .memory = a, .st = st};
   w.acc_type = r->axpy_fp32 ? DF_F32 : r->type;

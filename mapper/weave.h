@@ -94,8 +94,10 @@ typedef struct weave_request {
   const machine *machine;
   u32 width, height; // of the grid; at most what the machine allows
   u32 microbatch;    // sequences at once
+  u32 batch;         // sequences of the whole step, over which the loss is averaged
   u8 type;           // DF_F32, DF_F16, DF_BF16
   bool axpy_fp32;    // 16-bit types: the local AXPY sums in fp32 all the same
+  bool keep;         // forward activations keep their memory to the end of forward, for those who look
 } weave_request;
 
 // Host streams by tensor: parameters (weights down the columns), activations where an embedding enters (element

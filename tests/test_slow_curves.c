@@ -25,7 +25,7 @@ static curve trained(const kernel_table *k, activation_kind activation, recomput
   o.batch = BATCH, o.seq = SEQ, o.steps = STEPS, o.lr = 0.004, o.eps = 1e-8, o.recompute = recompute;
   graph g;
   support_ok(graph_build(&m, (base_hyper){o.lr, 0, o.eps}, SEQ, a, &g, &st), &st);
-  trainer *t = trainer_create(&(trainer_setup){&g, &o, k, 3, 2}, a, &st);
+  trainer *t = trainer_create(&&, a, &st);
   assert_non_null(t);
   curve c;
   u32 ids[BATCH * SEQ + 1];

@@ -100,8 +100,13 @@ static void add_counts(sim_counts *to, const sim_counts *from) {
 void weave_case_run(weave_case *c, const char *preset, u32 width, u32 height, df_type type) {
   status st = {0};
   c->m = sim_machine(preset, NULL);
-  const weave_request r = {
-      .graph = &c->g, .machine = &c->m, .width = width, .height = height, .microbatch = c->sequences, .type = (u8)type};
+  const weave_request r = {.graph = &c->g,
+                           .machine = &c->m,
+                           .width = width,
+                           .height = height,
+                           .microbatch = c->sequences,
+                           .batch = c->sequences,
+                           .type = (u8)type};
   if (!weave_step(&r, c->memory, &c->step, &st)) fail_msg("%ux%u: %s", width, height, st.text);
   if (!wafer_open(&c->step, &c->m, c->memory, &c->w, &st)) fail_msg("%s", st.text);
   for (u32 i = 0; i < c->g.tensor_count; i++) {

@@ -119,7 +119,8 @@ static void after_gradients(void *user) {
 #pragma omp single
   {
     s->r.grad_norm = gradient_norm(t);
-    s->r.finite = isfinite(execute_loss(t->exec)) && isfinite(s->r.grad_norm);
+    const double loss = t->setup.source ? s->r.loss : execute_loss(t->exec);
+    s->r.finite = isfinite(loss) && isfinite(s->r.grad_norm);
   }
   for (u32 p = 0; s->r.finite && p < t->setup.graph->param_count; p++) update(s, p);
 }
@@ -130,7 +131,14 @@ step_result trainer_step_on(trainer *t, const u32 *inputs, const u32 *targets) {
   stepping s = {.t = t, .r = {.step = t->steps_done + 1}};
   s.factor = train_schedule(o, s.r.step);
   s.r.lr = o->lr * s.factor;
-  s.r.loss = execute_gradients_then(t->exec, &b, t->grad, after_gradients, &s);
+  const trainer_source *source = t->setup.source;
+  if (source) {
+    s.r.loss = source->gradients(source->user, &b, t->grad);
+#pragma omp parallel num_threads((int)t->setup.threads)
+    after_gradients(&s);
+  } else {
+    s.r.loss = execute_gradients_then(t->exec, &b, t->grad, after_gradients, &s);
+  }
   t->steps_done = s.r.step;
   return s.r;
 }
@@ -144,6 +152,17 @@ step_result trainer_step(trainer *t, const token_data *data) {
   return trainer_step_on(t, t->inputs, t->targets);
 }
 
+double trainer_forward(trainer *t, const execute_batch *b) {
+  const trainer_source *source = t->setup.source;
+  return source ? source->forward(source->user, b) : execute_forward(t->exec, b);
+}
+
+void trainer_read(trainer *t, u32 tensor, float *ret_values) {
+  const trainer_source *source = t->setup.source;
+  if (source) source->read(source->user, tensor, ret_values);
+  else execute_read(t->exec, tensor, ret_values);
+}
+
 double trainer_evaluate(trainer *t, const token_data *data) {
   u32 seq = t->setup.graph->seq, batch = t->setup.options->batch;
   u32 count = train_eval_sequences(t->setup.options);
@@ -155,7 +174,7 @@ double trainer_evaluate(trainer *t, const token_data *data) {
       tokens_held(data, done + i, count, w);
     }
     execute_batch b = {n, t->inputs, t->targets, t->param};
-    sum += execute_forward(t->exec, &b) * n;
+    sum += trainer_forward(t, &b) * n;
     done += n;
   }
   return sum / count;

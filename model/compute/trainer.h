@@ -7,12 +7,23 @@
 
 typedef struct trainer trainer;
 
+// Who computes losses and gradients instead of the executor; what it is, compute does not know. Losses are means over the
+// batch, gradients those of the mean loss, overwritten. NaN where it failed: its owner knows why.
+typedef struct trainer_source {
+  double (*forward)(void *user, const execute_batch *b);
+  double (*gradients)(void *user, const execute_batch *b, float *const *grads);
+  // An activation of the latest forward, which was of one sequence: [seq][cols].
+  void (*read)(void *user, u32 tensor, float *ret_values);
+  void *user;
+} trainer_source;
+
 typedef struct trainer_setup {
   const graph *graph; // built with the base hyperparameters of `options`
   const train_options *options;
   const kernel_table *kernels;
   u64 seed;
   u32 threads;
+  const trainer_source *source; // NULL: the executor
 } trainer_setup;
 
 typedef struct step_result {
@@ -40,6 +51,9 @@ double trainer_evaluate(trainer *t, const token_data *data);
 
 float *trainer_param(trainer *t, u32 param);          // values, writable (verify loads recorded ones)
 const float *trainer_grad(const trainer *t, u32 param); // gradients of the last step, before clipping
+// Mean loss of a batch, forward only; then an activation of it, where it was of one sequence.
+double trainer_forward(trainer *t, const execute_batch *b);
+void trainer_read(trainer *t, u32 tensor, float *ret_values);
 u64 trainer_steps_done(const trainer *t);
 executor *trainer_executor(trainer *t);
 

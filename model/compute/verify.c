@@ -174,9 +174,8 @@ static bool compare_activations(replay *p, status *st) {
   if (!watch_activations(p, all, &count, st)) return false;
   for (u32 s = 0; s < o->batch; s++) {
     execute_batch b = {1, p->inputs + (u64)s * o->seq, p->targets + (u64)s * o->seq, p->params};
-    execute_forward(trainer_executor(p->t), &b);
-    for (u32 i = 0; i < count; i++)
-      execute_read(trainer_executor(p->t), all[i].tensor, all[i].ours + s * (all[i].want->count / o->batch));
+    trainer_forward(p->t, &b);
+    for (u32 i = 0; i < count; i++) trainer_read(p->t, all[i].tensor, all[i].ours + s * (all[i].want->count / o->batch));
   }
   for (u32 i = 0; i < count; i++) {
     verify_row row = compare(all[i].want->name, all[i].ours, all[i].want, (skipped){0, 0});
@@ -210,7 +209,7 @@ static bool compare_curve(replay *p, const curve *c, status *st) {
 
 static double first_batch_loss(replay *p) {
   execute_batch b = {p->config.train.batch, p->inputs, p->targets, p->params};
-  return execute_forward(trainer_executor(p->t), &b);
+  return trainer_forward(p->t, &b);
 }
 
 static bool recorded_after(const replay *p, const char *prefix) {
@@ -264,7 +263,8 @@ static bool run(replay *p, status *st) {
     return status_fail(st, CODE_DATA, "%s: %s", p->path, why.text);
   if (!load_tokens(p, "tokens", &p->inputs, st) || !load_tokens(p, "targets", &p->targets, st)) return false;
   if (p->o->sabotage) p->o->sabotage(&p->g, o, p->o->user);
-  trainer_setup setup = {&p->g, o, p->o->kernels, 0, p->o->threads ? p->o->threads : 1};
+  trainer_setup setup = {&p->g, o, p->o->kernels, 0, p->o->threads ? p->o->threads : 1, NULL};
+  if (p->o->open_source && !(setup.source = p->o->open_source(p->o->user, &p->g, o->batch, p->a, st))) return false;
   p->t = trainer_create(&setup, p->a, st);
   p->rows = arena_array(p->a, verify_row, p->file.count);
   if (!p->t || !load_weights(p, st) || !compare_activations(p, st) || !take_steps(p, st)) return false;

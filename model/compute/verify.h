@@ -29,6 +29,8 @@ typedef struct verify_options {
   verify_limits limits;
   u32 threads;
   void (*sabotage)(graph *g, train_options *o, void *user);
+  // Who computes instead of the executor; NULL: the executor. Called once the graph is built.
+  const trainer_source *(*open_source)(void *user, const graph *g, u32 batch, arena *a, status *st);
   void *user;
 } verify_options;
 
