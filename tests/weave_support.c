@@ -88,15 +88,6 @@ u32 *weave_case_ids(weave_case *c, u32 tensor, u64 seed, u32 below) {
   return c->ids[tensor];
 }
 
-static void add_counts(sim_counts *to, const sim_counts *from) {
-  to->wavelets += from->wavelets;
-  to->hops += from->hops;
-  to->macs += from->macs;
-  to->sram_read_bytes += from->sram_read_bytes;
-  to->sram_write_bytes += from->sram_write_bytes;
-  to->tasks += from->tasks;
-}
-
 void weave_case_run(weave_case *c, const char *preset, u32 width, u32 height, df_type type) {
   status st = {0};
   c->m = sim_machine(preset, NULL);
@@ -120,7 +111,7 @@ void weave_case_run(weave_case *c, const char *preset, u32 width, u32 height, df
     if (!wafer_run(&c->w, p, NULL, 100000000, &result, &st))
       fail_msg("%ux%u, phase %u (%s): %s", width, height, p, c->nodes[c->step.phases[p].node].name, st.text);
     c->cycles += result.cycles;
-    add_counts(&c->counts, &result.counts);
+    sim_counts_add(&c->counts, &result.counts);
   }
   for (u32 i = 0; i < c->g.tensor_count; i++)
     if (wafer_holds(&c->w, i)) wafer_read(&c->w, i, c->values[i]);

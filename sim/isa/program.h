@@ -92,6 +92,15 @@ typedef struct sim_counts {
   u64 macs, sram_read_bytes, sram_write_bytes, tasks;
 } sim_counts;
 
+static inline void sim_counts_add(sim_counts *to, const sim_counts *from) {
+  to->wavelets += from->wavelets;
+  to->hops += from->hops;
+  to->macs += from->macs;
+  to->sram_read_bytes += from->sram_read_bytes;
+  to->sram_write_bytes += from->sram_write_bytes;
+  to->tasks += from->tasks;
+}
+
 bool program_check(const program *p, const machine *m, status *st);
 u64 program_hash(const program *p);
 void program_print(const program *p, text *out); // text form, one line per phase, class and op

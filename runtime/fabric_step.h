@@ -1,0 +1,43 @@
+// A training step on the fabric: MemoryX streams weights in layer by layer and in reverse order backward, takes
+// gradients, and the wafer between computes everything. What it gives is a source of gradients for the trainer, whose
+// AdamW with the rule of each parameter group is MemoryX's optimizer.
+#pragma once
+
+#include "model/compute/trainer.h"
+#include "runtime/wafer.h"
+
+typedef struct fabric_step fabric_step;
+
+typedef struct fabric_step_setup {
+  const graph *graph;
+  const machine *machine;
+  u32 width, height; // of the grid
+  u32 batch;         // sequences of a step
+  u8 type;           // df_type of activations and streamed weights
+  bool axpy_fp32;
+  u32 threads;
+  bool keep; // activations stay readable after a forward
+} fabric_step_setup;
+
+// The largest microbatch that divides the batch and fits. CODE_CONFIG with what does not fit.
+fabric_step *fabric_step_open(const fabric_step_setup *s, arena *a, status *st);
+// For the trainer. A stall is NaN there and the sentence here.
+const trainer_source *fabric_step_source(fabric_step *f);
+const status *fabric_step_status(const fabric_step *f);
+
+// The phases of a microbatch, and what they have taken the last time they ran.
+const woven *fabric_step_woven(const fabric_step *f);
+u32 fabric_step_microbatches(const fabric_step *f);
+typedef struct fabric_phase_time {
+  u64 start, cycles; // from the beginning of the microbatch, route changes between phases included in `start`
+  sim_counts counts;
+} fabric_phase_time;
+const fabric_phase_time *fabric_step_times(const fabric_step *f); // of every phase
+u64 fabric_step_cycles(const fabric_step *f); // of the latest step: all microbatches, one after the other
+
+// Called after each phase of a gradient run, with the wafer as it is then and the sequences of the microbatch; for
+// those who compare. NULL: nobody.
+typedef void fabric_step_watch(void *user, const wafer *w, u32 phase, u32 first_sequence);
+void fabric_step_observe(fabric_step *f, fabric_step_watch *watch, void *user);
+// For tests: the n-th wavelet-hop of the next phase that runs is hit.
+void fabric_step_flip(fabric_step *f, u64 nth_hop);
