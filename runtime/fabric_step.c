@@ -4,7 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { KINDS = 2 }; // sequences at once: a microbatch, or a single one
+enum {
+  KINDS = 2, // sequences at once: a microbatch, or a single one
+  GRID = 16  // unless stated: a grid that shows every wavelet in seconds
+};
 
 // The step for a number of sequences at once.
 typedef struct kind {
@@ -63,6 +66,23 @@ static kind *kind_for(fabric_step *f, u32 sequences) {
 static double run_forward(void *user, const execute_batch *b);
 static double run_gradients(void *user, const execute_batch *b, float *const *grads);
 static void read_activation(void *user, u32 tensor, float *ret_values);
+
+static u32 stated_or(u32 stated, u32 usable) {
+  return stated ? stated : usable < GRID ? usable : GRID;
+}
+
+const fabric_step_setup *fabric_step_wanted(const run_spec *r, const graph *g, const machine *m, arena *a) {
+  fabric_step_setup *s = arena_array(a, fabric_step_setup, 1);
+  *s = (fabric_step_setup){.graph = g,
+                           .machine = m,
+                           .width = stated_or(r->plan.width, m->spec.usable_width),
+                           .height = stated_or(r->plan.height, m->spec.usable_height),
+                           .batch = r->train.batch,
+                           .type = r->train.precision == PRECISION_FP32 ? DF_F32 : DF_BF16,
+                           .axpy_fp32 = r->plan.axpy == AXPY_FP32,
+                           .threads = r->threads};
+  return s;
+}
 
 fabric_step *fabric_step_open(const fabric_step_setup *s, arena *a, status *st) {
   fabric_step *f = arena_array(a, fabric_step, 1);

@@ -3,7 +3,7 @@
 // AdamW with the rule of each parameter group is MemoryX's optimizer.
 #pragma once
 
-#include "model/compute/trainer.h"
+#include "runtime/run_spec.h"
 #include "runtime/wafer.h"
 
 typedef struct fabric_step fabric_step;
@@ -19,6 +19,9 @@ typedef struct fabric_step_setup {
   bool keep; // activations stay readable after a forward
 } fabric_step_setup;
 
+// What a run states: the grid of its plan (where it states none, as much of the machine as 16 x 16), the precision of
+// its training.
+const fabric_step_setup *fabric_step_wanted(const run_spec *r, const graph *g, const machine *m, arena *a);
 // The largest microbatch that divides the batch and fits. CODE_CONFIG with what does not fit.
 fabric_step *fabric_step_open(const fabric_step_setup *s, arena *a, status *st);
 // For the trainer. A stall is NaN there and the sentence here.
