@@ -4,6 +4,7 @@
 #pragma once
 
 #include "runtime/run_spec.h"
+#include "model/compute/trainer.h"
 #include "runtime/wafer.h"
 
 typedef struct fabric_step fabric_step;
