@@ -273,6 +273,28 @@ void weave_row_sum_emit(weave *w, const weave_row_sum *s, weave_run columns, df_
   df_build_op(w->b, df_vv(DF_MOV, own, spanned(w, weave_in(w, "back_in", DF_F32, at.length, s->back), &at)));
 }
 
+weave_column_sum weave_column_sum_routes(weave *w, weave_run columns) {
+  const weave_column_sum s = {{weave_new_color(w), w->tokens.rows > 1 ? weave_new_color(w) : 0}};
+  const weave_runs rows = weave_rows(w, true, true);
+  for (u32 i = 0; i < rows.count; i++) {
+    const u32 y = rows.run[i].first;
+    df_build_route(w->b, weave_rect(columns, rows.run[i]), s.color[y & 1], PORT_RAMP, PORT_SOUTH);
+    if (y) df_build_route(w->b, weave_rect(columns, rows.run[i]), s.color[(y - 1) & 1], PORT_NORTH, PORT_RAMP);
+  }
+  return s;
+}
+
+u32 weave_column_sum_gate(const weave *w, const weave_column_sum *s) {
+  return s->color[(w->tokens.rows - 1) & 1];
+}
+
+df_instruction weave_column_sum_step(weave *w, const weave_column_sum *s, weave_run rows, u32 vector,
+                                     df_affine length) {
+  const u32 y = rows.first, out = weave_out(w, "down_out", DF_F32, length, s->color[y & 1]);
+  if (!y) return df_vv(DF_MOV, out, vector);
+  return df_vvv(DF_ADD, out, weave_in(w, "down_in", DF_F32, length, s->color[(y - 1) & 1]), vector);
+}
+
 // first: nobody sends before it; last: nobody hears it.
 static void baton_place(weave *w, df_rect rect, u32 color, u32 towards, bool first, bool last) {
   const u32 from = towards == PORT_SOUTH   ? PORT_NORTH

@@ -104,11 +104,26 @@ typedef struct weave_span {
 } weave_span;
 void weave_row_sum_emit(weave *w, const weave_row_sum *s, weave_run columns, df_opcode op, weave_span at);
 
+// A sum down columns of PEs that leaves at their southern ends (two colors by turns; the gate is weave_stream's with
+// weave_column_sum_gate). Rows in runs with ends and parity. The step is one instruction over F32 elements in memory,
+// for the caller to append.
+typedef struct weave_column_sum {
+  u32 color[2];
+} weave_column_sum;
+weave_column_sum weave_column_sum_routes(weave *w, weave_run columns); // colors, and routes over all used rows
+u32 weave_column_sum_gate(const weave *w, const weave_column_sum *s);  // color at the southern end
+df_instruction weave_column_sum_step(weave *w, const weave_column_sum *s, weave_run rows, u32 vector, df_affine length);
+
 // A baton line: PEs that each send in turn on one color and hear all that is sent before them and by themselves; who
 // has heard those before it may send. It keeps order without switches: from before + ramp, to onward + ramp. Columns
 // are lines towards SOUTH or NORTH, rows towards EAST or WEST; the rectangle's rows (or columns) may be many lines of
 // `length` PEs one after the other.
 void weave_baton_routes(weave *w, df_rect lines, u32 length, u32 color, u32 towards);
+
+// A stream down a column that all rows hear: the open class on `rows` passes over the words of the rows before (their
+// tokens times `features`), takes its own as `keep` emits it (word by word all of them), and passes over the rest.
+typedef void weave_keep(weave *w, u32 tokens, u32 color, const void *of);
+void weave_keep_own(weave *w, weave_run rows, u32 features, u32 color, weave_keep *keep, const void *of);
 
 typedef bool weave_node(weave *w, const graph_node *node);
 weave_node weave_linear, weave_grad_x;              // weave_linear.c
