@@ -246,6 +246,7 @@ bool weave_step(const weave_request *r, arena *a, woven *ret_woven, status *st) 
       .request = r, .graph = r->graph, .width = r->width, .height = r->height, .type = r->type, .memory = a, .st = st};
   w.acc_type = r->axpy_fp32 ? DF_F32 : r->type;
   w.tokens = share_tokens(r->graph->seq, r->microbatch, r->height);
+  w.height = w.tokens.rows; // the edge is where the used rows end
   place_tensors(&w);
   if (!weave_nodes(&w)) return false;
   *ret_woven = (woven){.graph = r->graph,

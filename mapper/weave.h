@@ -77,7 +77,7 @@ typedef struct woven_phase {
 // Constant once built.
 typedef struct woven {
   const graph *graph;
-  u32 width, height; // of the grid
+  u32 width, height; // of the grid that is used: rows end with the last token
   u8 type;           // df_type of activations and of streamed weights: F32, F16 or BF16
   weave_tokens tokens;
   const weave_place *places; // by tensor of the graph

@@ -88,6 +88,23 @@ u32 *weave_case_ids(weave_case *c, u32 tensor, u64 seed, u32 below) {
   return c->ids[tensor];
 }
 
+// Right before the phase that touches it first: before, its memory is others'.
+static void write_given(weave_case *c, const graph_node *node) {
+  for (u32 k = 0; k < NODE_IN_MAX + NODE_OUT_MAX; k++) {
+    const u32 t = k < NODE_IN_MAX ? node->in[k] : node->out[k - NODE_IN_MAX];
+    if (t == GRAPH_NONE || !c->given[t] || !wafer_holds(&c->w, t)) continue;
+    wafer_write(&c->w, t, c->values[t]);
+    c->given[t] = false;
+  }
+}
+
+// Right after the phase: memory goes to others later.
+static void read_written(weave_case *c, const graph_node *node) {
+  for (u32 k = 0; k < NODE_OUT_MAX; k++)
+    if (node->out[k] != GRAPH_NONE && wafer_holds(&c->w, node->out[k]))
+      wafer_read(&c->w, node->out[k], c->values[node->out[k]]);
+}
+
 void weave_case_run(weave_case *c, const char *preset, u32 width, u32 height, df_type type) {
   status st = {0};
   c->m = sim_machine(preset, NULL);
@@ -102,17 +119,16 @@ void weave_case_run(weave_case *c, const char *preset, u32 width, u32 height, df
   if (!wafer_open(&c->step, &c->m, c->memory, &c->w, &st)) fail_msg("%s", st.text);
   for (u32 i = 0; i < c->g.tensor_count; i++) {
     c->w.host[i] = (wafer_host){c->values[i], c->ids[i]};
-    if (c->given[i] && wafer_holds(&c->w, i)) wafer_write(&c->w, i, c->values[i]);
   }
   c->cycles = 0;
   c->counts = (sim_counts){0};
   for (u32 p = 0; p < c->step.phase_count; p++) {
     fabric_result result;
+    write_given(c, &c->nodes[c->step.phases[p].node]);
     if (!wafer_run(&c->w, p, NULL, 100000000, &result, &st))
       fail_msg("%ux%u, phase %u (%s): %s", width, height, p, c->nodes[c->step.phases[p].node].name, st.text);
     c->cycles += result.cycles;
     sim_counts_add(&c->counts, &result.counts);
+    read_written(c, &c->nodes[c->step.phases[p].node]);
   }
-  for (u32 i = 0; i < c->g.tensor_count; i++)
-    if (wafer_holds(&c->w, i)) wafer_read(&c->w, i, c->values[i]);
 }

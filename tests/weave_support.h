@@ -37,7 +37,7 @@ graph_node *weave_case_node(weave_case *c, graph_op op, double scale, const u32 
 // Fills a tensor: small whole numbers (-3 to 3) or numbers in [-1, 1) that F16 and BF16 hold exactly.
 float *weave_case_fill(weave_case *c, u32 tensor, u64 seed, bool whole);
 u32 *weave_case_ids(weave_case *c, u32 tensor, u64 seed, u32 below);
-// Weaves for the grid, writes the given activations, runs every phase, reads every activation back into values.
+// Weaves for the grid, writes the given activations, runs every phase, reads what each has written back into values.
 // Fails the test where something cannot. `preset` names the machine.
 void weave_case_run(weave_case *c, const char *preset, u32 width, u32 height, df_type type);
 u32 weave_case_tokens(const weave_case *c); // of all sequences
