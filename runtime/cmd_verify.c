@@ -1,6 +1,7 @@
 // weft verify: replays recorded models and says how far the numbers are apart.
 #include "model/compute/verify.h"
 #include "runtime/commands.h"
+#include "runtime/fabric_step.h"
 #include "runtime/output.h"
 #include "runtime/run_data.h"
 
@@ -47,14 +48,59 @@ static double worse(double a, double b) {
   return isnan(a) || isnan(b) ? NAN : fmax(a, b);
 }
 
+// The fabric that replays a recording.
+typedef struct replay {
+  const run_spec *spec;
+  machine machine;
+  fabric_step *fabric;
+} replay;
+
+static const trainer_source *open_fabric(void *user, const graph *g, u32 batch, arena *a, status *st) {
+  replay *p = user;
+  fabric_step_setup s = *fabric_step_wanted(p->spec, g, &p->machine, a);
+  s.batch = batch;
+  s.keep = true;
+  p->fabric = fabric_step_open(&s, a, st);
+  return p->fabric ? fabric_step_source(p->fabric) : NULL;
+}
+
+static bool replay_file(const char *path, const verify_options *o, replay *p, arena *a, verify_result *v, status *st) {
+  p->fabric = NULL;
+  if (!verify_run(path, o, a, v, st)) return false;
+  if (!p->fabric || status_ok(fabric_step_status(p->fabric))) return true;
+  *st = *fabric_step_status(p->fabric); // a stall: the numbers behind it are none
+  return false;
+}
+
+// The recording states the model and its training; what runs it may be chosen.
+static bool read_spec(const command_call *c, run_spec *r, status *st) {
+  static const char *const may[] = {"machine", "plan.", "engine."};
+  const run_assignment *sets;
+  u32 count;
+  if (!command_run_spec(c, NULL, r, st) || !command_sets(c, &sets, &count, st)) return false;
+  for (u32 i = 0; i < count; i++) {
+    bool known = false;
+    for (u32 k = 0; k < COUNT_OF(may); k++) known = known || text_starts(sets[i].key, may[k]);
+    if (!known)
+      return status_fail(st, CODE_USAGE,
+                         "%s: the recording states everything but machine, plan and engine, so %s changes nothing",
+                         sets[i].where, sets[i].key);
+  }
+  return command_threads(c, &r->threads, st);
+}
+
 static bool run(const command_call *c, status *st) {
   if (c->argument_count == 0) {
     return status_fail(st, CODE_USAGE, "weft verify FILE.safetensors...: which recorded model?");
   }
-  run_spec host = {0};
-  if (!command_threads(c, &host.threads, st)) return false;
-  const verify_options options = {
-      .kernels = kernels_fast(), .limits = VERIFY_LIMITS_FP32, .threads = run_threads(&host)};
+  run_spec *spec = arena_array(c->memory, run_spec, 1);
+  replay p = {.spec = spec};
+  if (!read_spec(c, spec, st) || !machine_build(&spec->machine, &p.machine, st)) return false;
+  const verify_options options = {.kernels = kernels_fast(),
+                                  .limits = VERIFY_LIMITS_FP32,
+                                  .threads = run_threads(spec),
+                                  .user = &p,
+                                  .open_source = spec->engine.name == ENGINE_FABRIC ? open_fabric : NULL};
   const bool as_json = command_flag(c, "json"), verbose = command_flag(c, "verbose");
   json_t *files = json_array();
   verify_result all = {.pass = true};
@@ -62,7 +108,7 @@ static bool run(const command_call *c, status *st) {
   for (u32 i = 0; i < c->argument_count; i++) {
     arena *a = arena_create("verify");
     verify_result v;
-    const bool ok = verify_run(c->arguments[i], &options, a, &v, st);
+    const bool ok = replay_file(c->arguments[i], &options, &p, a, &v, st);
     if (ok) {
       if (as_json)
         json_array_append_new(files, file_json(c->arguments[i], &v, verbose));
@@ -103,13 +149,14 @@ const command cmd_verify = {
     .sentence = "replays recorded models and compares every number",
     .examples = {{"weft verify golden/completep_L8_N32.safetensors",
                   "losses, gradients and weights after 1 and 3 steps"},
-                 {"weft verify --verbose model.safetensors", "the same, a line per tensor"}},
+                 {"weft verify --set engine.name=fabric --machine mesh16 model.safetensors",
+                  "the same numbers from wavelets on a grid of 16 x 16 PEs"}},
     .details =
         "The configuration lies in the file's metadata or in FILE.json beside it. Limits: losses 5e-6, gradients\n"
         "1e-5 of the tensor's largest, weights 1e-5. Exit code 1 when a tensor is beyond its limit.",
     .options = options,
     .option_count = COUNT_OF(options),
-    .groups = COMMAND_THREADS | COMMAND_JSON,
+    .groups = COMMAND_RUN | COMMAND_JSON,
     .arguments_max = UINT32_MAX,
     .run = run,
 };

@@ -198,7 +198,7 @@ static bool run_phases(fabric_step *f, kind *k, u32 node_end, u32 first) {
     f->flip_at = UINT64_MAX;
     if (!wafer_run(&k->w, p, &o, UINT64_MAX, &r, &f->st)) return false;
     at += change;
-    k->times[p] = (fabric_phase_time){.start = at, .cycles = r.cycles};
+    k->times[p] = (fabric_phase_time){.start = at, .cycles = r.cycles, .busy = r.busy};
     sim_counts_add(&k->times[p].counts, &r.counts);
     at += r.cycles;
     if (f->watch) f->watch(f->user, &k->w, p, first);

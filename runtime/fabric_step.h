@@ -34,6 +34,7 @@ const woven *fabric_step_woven(const fabric_step *f);
 u32 fabric_step_microbatches(const fabric_step *f);
 typedef struct fabric_phase_time {
   u64 start, cycles; // from the beginning of the microbatch, route changes between phases included in `start`
+  u64 busy;          // of them the datapath of the busiest PE worked
   sim_counts counts;
 } fabric_phase_time;
 const fabric_phase_time *fabric_step_times(const fabric_step *f); // of every phase

@@ -51,7 +51,7 @@ run_results step_results(const run_spec *r, const step_sim *s) {
   out.wavelets = (i64)s->result.counts.wavelets;
   out.hops = (i64)s->result.counts.hops;
   out.macs = (i64)s->result.counts.macs;
-  out.engine = flow_engine()->name;
+  out.engine = s->engine;
   out.bottleneck = s->bottleneck;
   return out;
 }

@@ -2,6 +2,7 @@
 #include "runtime/step_sim.h"
 
 #include "base/file.h"
+#include "runtime/fabric_sim.h"
 #include "model/graph/graph_count.h"
 
 #include <math.h>
@@ -12,14 +13,20 @@ static base_hyper base_of(const train_options *t) {
   return (base_hyper){t->lr, t->weight_decay, t->eps};
 }
 
-static bool build_chain(const run_spec *r, arena *a, step_sim *s, status *st) {
+static bool plan_and_flow(const run_spec *r, arena *a, step_sim *s, status *st) {
   const engine *door = flow_engine();
-  return graph_build(&r->model, base_of(&r->train), r->train.seq, a, &s->graph, st) &&
-         machine_build(&r->machine, &s->machine, st) &&
-         plan_build(&(plan_request){&s->graph, &s->machine, &r->plan, door, r->train.batch, r->top.systems}, a,
+  return plan_build(&(plan_request){&s->graph, &s->machine, &r->plan, door, r->train.batch, r->top.systems}, a,
                     &s->plan, st) &&
          plan_lower(&s->plan, &s->graph, &s->machine, a, &s->program, st) &&
          door->run(&s->program, &s->machine, a, &s->result, st);
+}
+
+static bool build_chain(const run_spec *r, arena *a, step_sim *s, status *st) {
+  const bool fabric = r->engine.name == ENGINE_FABRIC;
+  s->engine = fabric ? "fabric" : flow_engine()->name;
+  return graph_build(&r->model, base_of(&r->train), r->train.seq, a, &s->graph, st) &&
+         machine_build(&r->machine, &s->machine, st) &&
+         (fabric ? fabric_sim_run(r, a, s, st) : plan_and_flow(r, a, s, st));
 }
 
 static void fill_figures(const run_spec *r, step_sim *s) {
@@ -124,7 +131,7 @@ bool step_sim_run(const run_spec *r, bool with_sensitivity, arena *a, step_sim *
   if (!build_chain(r, a, s, st)) return false;
   fill_figures(r, s);
   say_bottleneck(s);
-  if (with_sensitivity && !measure_sensitivity(s, a, st)) return false;
+  if (with_sensitivity && r->engine.name == ENGINE_FLOW && !measure_sensitivity(s, a, st)) return false;
   s->wall_s = clock_seconds() - begin;
   return true;
 }

@@ -29,12 +29,20 @@ static void name_files(train_run *t, const char *folder) {
 // ---- before anything is made
 
 static bool make_trainer(train_run *t, status *st) {
+  if (t->spec->train.numbers == NUMBERS_FABRIC) {
+    if (t->spec->engine.name != ENGINE_FABRIC)
+      return status_fail(st, CODE_CONFIG,
+                         "train.numbers=fabric: numbers come from wavelets with engine.name=fabric only");
+    t->fabric = fabric_step_open(fabric_step_wanted(t->spec, &t->sim.graph, &t->sim.machine, t->memory), t->memory, st);
+    if (!t->fabric) return false;
+  }
   const trainer_setup setup = {
       .graph = &t->sim.graph,
       .options = &t->spec->train,
       .kernels = trainer_kernels(&t->spec->train),
       .seed = t->spec->top.seed,
       .threads = run_threads(t->spec),
+      .source = t->fabric ? fabric_step_source(t->fabric) : NULL,
   };
   t->trainer = trainer_create(&setup, t->memory, st);
   if (!t->trainer) return false;
@@ -265,6 +273,13 @@ bool train_record(train_run *t, status *st) {
 
 // ---- the steps
 
+// A stall is no divergence: the run fails with its sentence.
+static bool fabric_is_well(const train_run *t, status *st) {
+  if (!t->fabric || status_ok(fabric_step_status(t->fabric))) return true;
+  *st = *fabric_step_status(t->fabric);
+  return false;
+}
+
 static bool add(train_run *t, u32 key, u64 step, double value, status *st) {
   return run_db_add_metric(t->db, t->id, key, step, value, st);
 }
@@ -279,6 +294,7 @@ static bool save(train_run *t, status *st) {
 
 static bool evaluate(train_run *t, status *st) {
   t->val_loss = trainer_evaluate(t->trainer, &t->data);
+  if (!fabric_is_well(t, st)) return false;
   if (!isfinite(t->val_loss)) t->state = RUN_DIVERGED;
   return add(t, METRIC_VAL_LOSS, t->steps_done, t->val_loss, st);
 }
@@ -314,6 +330,7 @@ static bool run_steps(train_run *t, progress *p, status *st) {
     t->stop = stop_requested();
     if (t->stop != CODE_OK) return true;
     const step_result r = trainer_step(t->trainer, &t->data);
+    if (!fabric_is_well(t, st)) return false;
     if (!after_step(t, &r, p, st)) return false;
   }
   return true;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "model/compute/trainer.h"
+#include "runtime/fabric_step.h"
 #include "runtime/run_data.h"
 #include "runtime/run_db.h"
 #include "runtime/step_sim.h"
@@ -21,6 +22,7 @@ typedef struct train_run {
   token_data data;
   step_sim sim;
   trainer *trainer;
+  fabric_step *fabric; // whose wavelets give the gradients; NULL: the host computes them
   run_db *db;
   u64 id;           // of the row; 0 before train_record
   u64 resumed_step; // steps that the checkpoint held

@@ -4,10 +4,11 @@
 
 #include "sim/isa/program.h"
 
-typedef enum { ENGINE_FLOW } engine_kind;
+typedef enum { ENGINE_FLOW, ENGINE_FABRIC } engine_kind;
 
 #define ENGINE_FIELDS(F)                                                                                               \
-  F(ENUM, name, "name", UNIT_NONE, "flow", 0, 0, "flow", "which engine runs the program: counts only")
+  F(ENUM, name, "name", UNIT_NONE, "flow", 0, 0, "flow|fabric",                                       \
+    "counts only, over the whole wafer; or every wavelet and value, on plan.width x plan.height PEs (16 x 16 unless stated)")
 
 typedef struct engine_options {
   ENGINE_FIELDS(FIELD_MEMBER)

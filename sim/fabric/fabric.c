@@ -318,6 +318,8 @@ bool fabric_run(fabric *f, u64 max_cycles, fabric_result *ret_result, status *st
     if (over(f)) break;
   }
   f->result.cycles = (f->end + TICKS - 1) / TICKS;
+  for (u32 u = 0; u < f->units; u++)
+    if (f->unit[u].busy / TICKS > f->result.busy) f->result.busy = f->unit[u].busy / TICKS;
   *ret_result = f->result;
   if (f->now > max_cycles) f->now = max_cycles; // it would have been skipped to
   if (f->now == max_cycles) stall_report(f, false, st);

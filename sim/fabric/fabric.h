@@ -17,6 +17,7 @@ typedef struct fabric_result {
   sim_counts counts;
   u64 received; // wavelets that PEs and ports took (a multicast counts at each)
   u64 stepped;  // cycles that were walked through; the others were skipped
+  u64 busy;     // of them the busiest PE's vector instructions worked or were being set up
 } fabric_result;
 
 typedef struct fabric_options {

@@ -103,6 +103,7 @@ typedef struct unit {
   u32 first_thread, first_queue;
   i32 reg[DF_REGISTERS];
   u64 datapath, ramp_out; // free from this tick on
+  u64 busy;               // ticks that the datapath has worked
   u64 main;           // tick at which the task goes on
   u32 task;           // running, in the class; NOBODY
   u32 next;           // instruction

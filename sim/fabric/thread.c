@@ -131,6 +131,7 @@ bool thread_start(fabric *f, unit *u, const df_instruction *i, u64 from_tick) {
   double one = timing_dsd(f->m, t->cost, 0, 1);
   if (t->cost == OPCODE_CHAIN32) one = 1 / f->m->spec.add32_rate;
   t->element_ticks = (u32)lround(one * TICKS);
+  u->busy += setup_ticks(f, t);
   t->ready = from_tick + (t->awaits_factor ? 0 : setup_ticks(f, t));
   return true;
 }
@@ -253,6 +254,7 @@ static void send_word(fabric *f, unit *u, const thread *t, u32 word) {
 static void take_datapath(fabric *f, unit *u, u64 ticks) {
   u64 at = f->now * TICKS;
   u->datapath = (u->datapath > at ? u->datapath : at) + ticks;
+  u->busy += ticks;
   f->progress = true;
 }
 

@@ -1,0 +1,135 @@
+// A step of the fabric told as the other engine tells it.
+#include "runtime/fabric_sim.h"
+
+#include "runtime/fabric_step.h"
+
+#include <math.h>
+#include <stdio.h>
+
+// One step on zeros.
+static bool run_zeros(const run_spec *r, const graph *g, fabric_step *f, status *st) {
+  arena *a = arena_create("zeros");
+  const size_t tokens = (size_t)r->train.batch * r->train.seq;
+  float **params = arena_array(a, float *, g->param_count), **grads = arena_array(a, float *, g->param_count);
+  bool ok = true;
+  for (u32 p = 0; p < g->param_count && ok; p++) {
+    const graph_tensor *t = &g->tensors[g->params[p]];
+    params[p] = arena_take_big(a, (size_t)t->rows * t->cols * sizeof(float), "parameters", st);
+    grads[p] = params[p] ? arena_take_big(a, (size_t)t->rows * t->cols * sizeof(float), "gradients", st) : NULL;
+    ok = grads[p] != NULL;
+  }
+  if (ok) {
+    u32 *ids = arena_array(a, u32, tokens);
+    const execute_batch b = {r->train.batch, ids, ids, params};
+    const trainer_source *source = fabric_step_source(f);
+    source->gradients(source->user, &b, grads);
+    ok = status_ok(fabric_step_status(f));
+    if (!ok) *st = *fabric_step_status(f);
+  }
+  arena_destroy(a);
+  return ok;
+}
+
+static void fill_plan(const run_spec *r, const fabric_step *f, step_sim *s) {
+  const woven *w = fabric_step_woven(f);
+  const weave_tokens *t = &w->tokens;
+  s->plan = (plan){.options = r->plan,
+                   .batch = r->train.batch,
+                   .systems = 1,
+                   .microbatch = t->sequences,
+                   .microbatches = fabric_step_microbatches(f),
+                   .policy = POLICY_RESIDENT,
+                   .axpy = r->plan.axpy,
+                   .largest_microbatch = t->sequences,
+                   .estimate_cycles = (double)fabric_step_cycles(f)};
+  s->plan.tiles = (plan_tiles){.replicas = 1,
+                               .group_width = w->width,
+                               .seq_rows = t->seq_rows,
+                               .row_seqs = t->seq_rows > 1 ? 1 : t->row_max / t->seq,
+                               .slots = t->rows / t->seq_rows,
+                               .rows = t->rows,
+                               .tokens_max = t->row_max,
+                               .heads_max = 1,
+                               .heads_aligned = true};
+  s->plan.memory = (plan_memory){.code_bytes = w->code_bytes,
+                                 .activation_bytes = w->data_bytes,
+                                 .total_bytes = w->data_bytes + w->code_bytes,
+                                 .limit_bytes = s->machine.spec.sram_bytes};
+}
+
+static u64 words_of(const woven_phase *p, bool out) {
+  u64 words = 0;
+  for (u32 i = 0; i < p->stream_count; i++)
+    if (p->flow.ports[i].out == out) words += p->flow.ports[i].wavelets;
+  return words;
+}
+
+static void fill_program(const fabric_step *f, arena *a, step_sim *s) {
+  const woven *w = fabric_step_woven(f);
+  program_phase *phases = arena_array(a, program_phase, w->phase_count);
+  program_group *group = arena_array(a, program_group, 1);
+  for (u32 i = 0; i < w->phase_count; i++) {
+    const woven_phase *p = &w->phases[i];
+    const graph_node *node = &s->graph.nodes[p->node];
+    phases[i] = (program_phase){.family = p->family,
+                                .layer = node->layer,
+                                .width = w->width,
+                                .height = w->height,
+                                .iterations = 1,
+                                .stream_in = words_of(p, false),
+                                .stream_out = words_of(p, true),
+                                .sram_bytes = w->data_bytes};
+    snprintf(phases[i].origin, sizeof phases[i].origin, "%s", node->name);
+  }
+  *group = (program_group){0, w->phase_count, s->plan.microbatches};
+  s->program = (program){.machine_hash = machine_hash(&s->machine),
+                         .plan_hash = plan_hash(&s->plan),
+                         .phase_count = w->phase_count,
+                         .group_count = 1,
+                         .phases = phases,
+                         .groups = group,
+                         .code_bytes = w->code_bytes,
+                         .systems = 1};
+  snprintf(s->program.name, sizeof s->program.name, "woven step");
+}
+
+static void fill_result(const fabric_step *f, arena *a, step_sim *s) {
+  const woven *w = fabric_step_woven(f);
+  const fabric_phase_time *times = fabric_step_times(f);
+  const double repeat = s->plan.microbatches, change = ceil(s->machine.spec.route_switch_cycles);
+  engine_result *e = &s->result;
+  engine_span *spans = arena_array(a, engine_span, w->phase_count);
+  double *by_phase = arena_array(a, double, w->phase_count);
+  *e = (engine_result){.cycles = (double)fabric_step_cycles(f),
+                       .sram_peak_bytes = w->data_bytes + w->code_bytes,
+                       .pes_used = w->width * w->height,
+                       .spans = spans,
+                       .span_count = w->phase_count,
+                       .by_phase = by_phase,
+                       .first_repeat_cycles = (double)fabric_step_cycles(f) / repeat};
+  for (u32 i = 0; i < w->phase_count; i++) {
+    const double cycles = (double)times[i].cycles, busy = (double)times[i].busy;
+    for (u32 k = 0; k < s->plan.microbatches; k++) sim_counts_add(&e->counts, &times[i].counts);
+    spans[i] = (engine_span){.start_cycle = (double)times[i].start,
+                             .end_cycle = (double)times[i].start + cycles,
+                             .work_cycles = busy,
+                             .resource = 2 * busy > cycles ? RESOURCE_COMPUTE : RESOURCE_FABRIC};
+    by_phase[i] = repeat * (cycles + change);
+    e->by_resource[RESOURCE_COMPUTE] += repeat * busy;
+    e->by_resource[RESOURCE_FABRIC] += repeat * (cycles - busy); // it waits for wavelets: of other PEs or of the edge
+    e->by_resource[RESOURCE_SWITCH] += repeat * change;
+  }
+  e->compute_busy_cycles = e->by_resource[RESOURCE_COMPUTE];
+}
+
+bool fabric_sim_run(const run_spec *r, arena *a, step_sim *s, status *st) {
+  if (r->top.systems != 1)
+    return status_fail(st, CODE_CONFIG, "systems: the fabric runs one wafer, not %u; engine.name=flow models several",
+                       r->top.systems);
+  fabric_step *f = fabric_step_open(fabric_step_wanted(r, &s->graph, &s->machine, a), a, st);
+  if (!f || !run_zeros(r, &s->graph, f, st)) return false;
+  fill_plan(r, f, s);
+  fill_program(f, a, s);
+  fill_result(f, a, s);
+  return true;
+}
