@@ -1,0 +1,347 @@
+// dW[o][i] = scale sum over t of dy[o][t] x[i][t], and dbias[o] = scale sum over t of dy[o][t], added to the host's.
+// One output after the other: the column that holds it sends its dy along the row, every PE multiplies it with its
+// own x, and the sums run down the columns and out at the southern end while the next dy comes.
+//
+// The order of outputs is column by column (feature by feature, and of each feature block by block), and dy travels
+// on two baton lines. A column hears those before it on the eastern line; then it may send, and hears on the western
+// line itself and those behind it. What it sends east last is what tells the next column to begin: by then all that
+// it sends west is on its way, so the western line keeps the order too.
+#include "mapper/weave_product.h"
+
+enum {
+  R_NEXT,
+  R_HEARD,
+  R_SUMS,
+  R_IN,
+  R_BLOCK
+};                                                 // R_NEXT: the dy that is received; R_HEARD, R_SUMS: its buffer, the
+                                                   // buffer of the one before it, which is multiplied
+enum { CHAIN = 1, HEAR, WEST, EAST, CLEAR, DROP }; // microthreads
+enum { BUFFERS = 3 };                              // of dy and of sums: one comes, one is used, one leaves
+enum { NO_VECTOR = UINT32_MAX };
+
+typedef struct reduction {
+  const graph_node *node;
+  const weave_place *dy, *x;
+  u32 weights, bias;            // gradients; bias may be GRAPH_NONE
+  u32 inputs, outputs, columns; // columns with features of x, of dy, of either
+  u32 east, west, south[2];     // colors; of the chain by the parity of the row that sends
+  u32 heard, heard_bytes;       // dy
+  u32 sums, sums_bytes;         // of the column's weights
+  u32 biases;                   // sums of the column's biases
+  u32 packed;                   // own dy in the order in which it is sent, where it has several blocks
+  u32 one, dropped;
+} reduction;
+
+// The class of some columns and rows.
+typedef struct cell {
+  const reduction *r;
+  u32 tokens, in, out;  // features; of dy in all blocks
+  u8 wire;              // type of dy on its way
+  df_affine first, end; // of the order: before the own ones, and with them
+  i32 total;
+  bool sends_east, hears_east, on_west; // hears_east: somebody sends before it
+  u32 from_north, to_south;             // colors; NO_VECTOR: the first row
+  u32 scale;                            // NO_VECTOR: 1
+} cell;
+
+static bool reaches_host(const reduction *r, u32 column) {
+  return column < r->inputs || (r->bias != GRAPH_NONE && column < r->outputs);
+}
+
+static u32 build_skip(weave *w, df_instruction i) {
+  return df_build_op(w->b, i) - 1;
+}
+
+// ---- dy on its way
+
+static void hear(weave *w, const cell *c, u32 color) {
+  const df_affine length = df_just((i32)c->tokens);
+  const u32 to = weave_at(w, "heard", w->type, c->r->heard, length);
+  df_build_moved_by(w->b, to, R_HEARD, (i32)c->r->heard_bytes);
+  df_build_op(w->b, df_on(df_vv(DF_MOV, to, weave_in(w, "hear", c->wire, length, color)), HEAR));
+}
+
+// Receives the next dy, when the one before it is complete: from the west before the own ones, then from the east.
+static void hear_next(weave *w, const cell *c) {
+  u32 over_all = 0, over_west = 0, ends[2], end_count = 0;
+  if (c->hears_east) over_all = build_skip(w, df_skip_less(R_NEXT, c->first, 0));
+  if (c->on_west) {
+    over_west = build_skip(w, df_skip_less(R_NEXT, df_just(c->total), 0));
+    weave_await(w, HEAR);
+    ends[end_count++] = build_skip(w, df_skip(0));
+    df_build_skip_to_here(w->b, over_west);
+    hear(w, c, c->r->west);
+  } else {
+    weave_await(w, HEAR);
+  }
+  if (c->hears_east) {
+    ends[end_count++] = build_skip(w, df_skip(0));
+    df_build_skip_to_here(w->b, over_all);
+    hear(w, c, c->r->east);
+  }
+  while (end_count) df_build_skip_to_here(w->b, ends[--end_count]);
+}
+
+// Words for others, and those that come back from the own router.
+static void drop(weave *w, const cell *c, df_affine outputs, u32 color, u32 thread) {
+  const df_affine length = weave_times(outputs, c->tokens);
+  const u32 to = weave_at(w, "dropped", w->type, c->r->dropped, length);
+  df_build_stride(w->b, to, 0);
+  df_build_op(w->b, df_on(df_vv(DF_MOV, to, weave_in(w, "drop", c->wire, length, color)), thread));
+}
+
+// `count` own outputs from the at-th on.
+static void send(weave *w, const cell *c, u32 at, u32 count, u32 color, u32 thread) {
+  const reduction *r = c->r;
+  const u32 address = r->dy->blocks > 1 ? r->packed : r->dy->address;
+  const u32 own = weave_table(w, "own", w->type, address + at * r->dy->pitch, c->tokens, count, r->dy->pitch);
+  const u32 out = weave_out(w, "send", c->wire, df_just((i32)(c->tokens * count)), color);
+  df_build_op(w->b, df_on(df_vv(DF_MOV, out, own), thread));
+}
+
+// The column's turn. All but the last are under way both ways at once.
+static void begin_turn(weave *w, const cell *c) {
+  send(w, c, 0, c->out, c->r->west, WEST);
+  if (!c->sends_east) return;
+  drop(w, c, df_just((i32)c->out), c->r->east, DROP);
+  if (c->out > 1) send(w, c, 0, c->out - 1, c->r->east, EAST);
+}
+
+static void end_turn(weave *w, const cell *c) {
+  if (!c->sends_east) return;
+  weave_await(w, WEST);
+  send(w, c, c->out - 1, 1, c->r->east, EAST);
+}
+
+// In the iterations of the own outputs: the turn begins in the first and ends in the last.
+static void take_turn(weave *w, const cell *c) {
+  u32 over[3];
+  over[0] = build_skip(w, df_skip_less(R_NEXT, c->first, 0));
+  df_build_op(w->b, df_skip_less(R_NEXT, c->end, 1));
+  over[1] = build_skip(w, df_skip(0));
+  df_build_op(w->b, df_skip_less(R_NEXT, weave_plus(c->first, 1), 1));
+  over[2] = build_skip(w, df_skip(0));
+  begin_turn(w, c);
+  df_build_skip_to_here(w->b, over[2]);
+  if (c->sends_east) {
+    over[2] = build_skip(w, df_skip_less(R_NEXT, weave_plus(c->end, -1), 0));
+    end_turn(w, c);
+    df_build_skip_to_here(w->b, over[2]);
+  }
+  df_build_skip_to_here(w->b, over[0]);
+  df_build_skip_to_here(w->b, over[1]);
+}
+
+// dy of several blocks: each feature's side by side.
+static void pack(weave *w, const cell *c) {
+  const weave_place *dy = c->r->dy;
+  const u32 features = c->out / dy->blocks;
+  for (u32 b = 0; b < dy->blocks && dy->blocks > 1; b++) {
+    const u32 from =
+        weave_table(w, "block", w->type, dy->address + b * dy->block_bytes, c->tokens, features, dy->pitch);
+    const u32 to =
+        weave_table(w, "packed", w->type, c->r->packed + b * dy->pitch, c->tokens, features, dy->blocks * dy->pitch);
+    df_build_op(w->b, df_vv(DF_MOV, to, from));
+  }
+}
+
+// ---- products and sums
+
+static u32 sums_of(weave *w, const cell *c, u32 reg) {
+  const u32 v = weave_at(w, "sums", DF_F32, c->r->sums, df_just((i32)(c->in * c->r->x->blocks)));
+  df_build_moved_by(w->b, v, reg, (i32)c->r->sums_bytes);
+  return v;
+}
+
+typedef struct terms {
+  const cell *c;
+  u32 block, heard; // heard: a vector
+} terms;
+
+static void add_term(weave *w, const void *of, u32 at, u32 reg) {
+  const terms *t = of;
+  const weave_place *in = t->c->r->x;
+  const u32 x =
+      weave_at(w, "x", in->type, in->address + t->block * in->block_bytes + at * in->pitch, df_just((i32)t->c->tokens));
+  const u32 sum = weave_at(w, "sum", DF_F32, t->c->r->sums + 4 * (t->block * t->c->in + at), df_just(1));
+  df_build_moved_by(w->b, sum, R_SUMS, (i32)t->c->r->sums_bytes);
+  if (reg != DF_NO_REGISTER) {
+    df_build_moved_by(w->b, x, reg, (i32)(WEAVE_UNROLL * in->pitch));
+    df_build_moved_by(w->b, sum, reg, WEAVE_UNROLL * 4);
+  }
+  df_build_op(w->b, df_vvv(DF_DOT, sum, x, t->heard));
+}
+
+// Adds what comes from the north and sends it south.
+static void link_sums(weave *w, const cell *c, u32 own, u32 count) {
+  const df_affine length = df_just((i32)count);
+  if (c->scale != NO_VECTOR) df_build_op(w->b, df_vvv(DF_SCALE, own, own, c->scale));
+  const u32 to = weave_out(w, "to_south", DF_F32, length, c->to_south);
+  const bool first = c->from_north == NO_VECTOR;
+  const u32 from = first ? 0 : weave_in(w, "from_north", DF_F32, length, c->from_north);
+  df_build_op(w->b, df_on(first ? df_vv(DF_MOV, to, own) : df_vvv(DF_ADD, to, from, own), CHAIN));
+}
+
+static void turn_buffer(weave *w, u32 reg) {
+  df_build_op(w->b, df_rn(DF_STEP, reg, df_just(1)));
+  df_build_op(w->b, df_skip_less(reg, df_just(BUFFERS), 1));
+  df_build_op(w->b, df_rn(DF_SET, reg, df_just(0)));
+}
+
+static void multiply(weave *w, const cell *c) {
+  const weave_place *x = c->r->x;
+  terms t = {.c = c, .heard = weave_at(w, "dy", w->type, c->r->heard, df_just((i32)c->tokens))};
+  df_build_moved_by(w->b, t.heard, R_SUMS, (i32)c->r->heard_bytes);
+  for (; t.block < x->blocks; t.block++) weave_unrolled(w, c->in, R_IN, add_term, &t);
+  link_sums(w, c, sums_of(w, c, R_SUMS), c->in * x->blocks);
+  turn_buffer(w, R_SUMS);
+}
+
+// One more round than there are outputs: each receives one and multiplies the one before it.
+static void each_output(weave *w, const cell *c) {
+  df_build_op(w->b, df_rn(DF_LOOP, R_NEXT, df_just(c->total + 1)));
+  hear_next(w, c);
+  df_build_op(w->b, df_on(df_vn(DF_FILL, sums_of(w, c, R_HEARD), df_just(0)), CLEAR));
+  if (c->out) take_turn(w, c);
+  const u32 over = build_skip(w, df_skip_less(R_NEXT, df_just(1), 0));
+  multiply(w, c);
+  df_build_skip_to_here(w->b, over);
+  turn_buffer(w, R_HEARD);
+  df_build_op(w->b, df_none(DF_END));
+}
+
+// Without features of x: it hears the others to know its turn.
+static void only_send(weave *w, const cell *c) {
+  if (c->hears_east) drop(w, c, c->first, c->r->east, 0);
+  const df_affine others = {c->total - c->first.base, -c->first.dx, -c->first.dy};
+  drop(w, c, others, c->r->west, HEAR);
+  begin_turn(w, c);
+  end_turn(w, c);
+}
+
+static void reduce_bias(weave *w, const cell *c) {
+  const weave_place *dy = c->r->dy;
+  const u32 features = c->out / dy->blocks;
+  const u32 biases = weave_at(w, "biases", DF_F32, c->r->biases, df_just((i32)c->out));
+  const u32 bias = weave_at(w, "bias", DF_F32, c->r->biases, df_just(1));
+  df_build_moved_by(w->b, bias, R_IN, 4);
+  df_build_moved_by(w->b, bias, R_BLOCK, (i32)(4 * features));
+  const u32 own = weave_feature(w, "own", c->r->node->in[0], c->tokens, R_IN, R_BLOCK);
+  const u32 one = weave_at(w, "one", w->type, c->r->one, df_just((i32)c->tokens));
+  df_build_stride(w->b, one, 0);
+  df_build_op(w->b, df_vn(DF_FILL, one, df_just(1)));
+  df_build_op(w->b, df_vn(DF_FILL, biases, df_just(0)));
+  df_build_op(w->b, df_rn(DF_LOOP, R_BLOCK, df_just((i32)dy->blocks)));
+  df_build_op(w->b, df_rn(DF_LOOP, R_IN, df_just((i32)features)));
+  df_build_op(w->b, df_vvv(DF_DOT, bias, own, one));
+  df_build_op(w->b, df_none(DF_END));
+  df_build_op(w->b, df_none(DF_END));
+  link_sums(w, c, biases, c->out);
+}
+
+// ---- classes
+
+static cell cell_of(weave *w, const reduction *r, weave_run columns, weave_run rows) {
+  const weave_place *dy = r->dy;
+  cell c = {.r = r, .tokens = weave_row_tokens(&w->tokens, rows.first)};
+  c.in = weave_tile(&r->x->axis, columns.first);
+  c.out = weave_tile(&dy->axis, columns.first) * dy->blocks;
+  c.wire = c.tokens % 2 ? DF_F32 : w->type; // both ends pair 16-bit elements alike
+  c.first = weave_times(weave_first_along(&dy->axis, columns), dy->blocks);
+  c.end = weave_plus(c.first, (i32)c.out);
+  c.total = (i32)(weave_block(dy) * dy->blocks);
+  c.hears_east = columns.first > 0;
+  c.sends_east = c.out && columns.first + 1 < r->columns;
+  c.on_west = columns.first < r->outputs;
+  c.to_south = r->south[weave_is_odd(rows)];
+  c.from_north = rows.first ? r->south[!weave_is_odd(rows)] : NO_VECTOR;
+  c.scale = NO_VECTOR;
+  return c;
+}
+
+static void build_class(weave *w, const reduction *r, weave_run columns, weave_run rows) {
+  weave_class(w, columns, rows);
+  df_build_task(w->b, "main");
+  df_build_start_active(w->b);
+  cell c = cell_of(w, r, columns, rows);
+  if (r->node->scale != 1 && reaches_host(r, columns.first)) c.scale = weave_constant(w, "scale", r->node->scale);
+  if (c.out) pack(w, &c);
+  if (c.in)
+    each_output(w, &c);
+  else
+    only_send(w, &c);
+  if (c.out && r->bias != GRAPH_NONE) reduce_bias(w, &c);
+}
+
+// ---- streams and routes
+
+// Per output the gradients of the weights of the column's features; behind them the own outputs' biases'.
+static void stream_gradients(weave *w, const reduction *r, u32 column) {
+  const u32 in = weave_tile(&r->x->axis, column), out = weave_tile(&r->dy->axis, column);
+  const u64 outputs = weave_block(r->dy), inputs = weave_block(r->x), width = inputs * r->x->blocks;
+  woven_item weights[WOVEN_ITEMS_MAX], biases[WOVEN_ITEMS_MAX];
+  u32 count = 0;
+  for (u32 b = 0; b < r->dy->blocks; b++) {
+    biases[b] = (woven_item){r->bias, out, b * outputs + weave_first(&r->dy->axis, column), 0, 1};
+    for (u32 k = 0; k < r->x->blocks; k++) {
+      require(count < WOVEN_ITEMS_MAX);
+      const u64 first = k * inputs + weave_first(&r->x->axis, column);
+      weights[count++] = (woven_item){r->weights, in, b * outputs * width + first, width, 1};
+    }
+  }
+  weave_stream(w, column, r->south[(w->tokens.rows - 1) & 1], true, DF_F32);
+  if (in) weave_segment(w, outputs, weights, count);
+  if (out && r->bias != GRAPH_NONE) weave_segment(w, 1, biases, r->dy->blocks);
+}
+
+static void chain_routes(weave *w, const reduction *r, weave_run columns, weave_runs rows) {
+  for (u32 k = 0; k < rows.count; k++) {
+    const df_rect rect = weave_rect(columns, rows.run[k]);
+    const bool odd = weave_is_odd(rows.run[k]);
+    df_build_route(w->b, rect, r->south[odd], PORT_RAMP, PORT_SOUTH);
+    if (rows.run[k].first) df_build_route(w->b, rect, r->south[!odd], PORT_NORTH, PORT_RAMP);
+  }
+}
+
+// ---- the phase
+
+static void take_memory(weave *w, reduction *r) {
+  r->heard_bytes = (w->tokens.row_max * df_type_bytes(w->type) + 3) & ~3u;
+  r->heard = weave_scratch(w, BUFFERS * r->heard_bytes);
+  r->sums_bytes = weave_tile_max(&r->x->axis) * r->x->blocks * 4;
+  r->sums = weave_scratch(w, BUFFERS * r->sums_bytes);
+  r->one = weave_scratch(w, 4);
+  r->dropped = weave_scratch(w, 4);
+  const u32 own = weave_tile_max(&r->dy->axis) * r->dy->blocks;
+  if (r->bias != GRAPH_NONE) r->biases = weave_scratch(w, 4 * own);
+  if (r->dy->blocks > 1) r->packed = weave_scratch(w, r->dy->pitch * own);
+}
+
+bool weave_grad_w(weave *w, const graph_node *node) {
+  reduction r = {.node = node,
+                 .dy = &w->places[node->in[0]],
+                 .x = &w->places[node->in[1]],
+                 .weights = node->out[0],
+                 .bias = node->out[1]};
+  weave_begin(w, node, FAMILY_GRAD_W);
+  r.inputs = r.x->axis.parts;
+  r.outputs = r.dy->axis.parts;
+  r.columns = r.inputs > r.outputs ? r.inputs : r.outputs;
+  r.east = weave_new_color(w);
+  r.west = weave_new_color(w);
+  for (u32 odd = 0; odd < 2; odd++) r.south[odd] = weave_new_color(w);
+  take_memory(w, &r);
+  const u32 rows_used = w->tokens.rows;
+  if (r.columns > 1) weave_baton_routes(w, df_block(0, 0, r.columns, rows_used), r.columns, r.east, PORT_EAST);
+  weave_baton_routes(w, df_block(0, 0, r.outputs, rows_used), r.outputs, r.west, PORT_WEST);
+  const weave_runs columns = weave_product_columns(&r.x->axis, &r.dy->axis, false), rows = weave_rows(w, true, true);
+  for (u32 i = 0; i < columns.count; i++) {
+    const weave_run run = columns.run[i];
+    for (u32 k = 0; k < rows.count; k++) build_class(w, &r, run, rows.run[k]);
+    if (!reaches_host(&r, run.first)) continue;
+    chain_routes(w, &r, run, rows);
+    for (u32 k = 0; k < run.count; k++) stream_gradients(w, &r, run.first + k * run.step);
+  }
+  return weave_end(w);
+}
