@@ -6,18 +6,16 @@
 // on two baton lines. A column hears those before it on the eastern line; then it may send, and hears on the western
 // line itself and those behind it. What it sends east last is what tells the next column to begin: by then all that
 // it sends west is on its way, so the western line keeps the order too.
+//
+// Products are on one microthread: an instruction is issued when the one before it is complete. The sums of an output
+// leave when the next one's first product has been issued.
 #include "mapper/weave_product.h"
 
-enum {
-  R_NEXT,
-  R_HEARD,
-  R_SUMS,
-  R_IN,
-  R_BLOCK
-};                                                 // R_NEXT: the dy that is received; R_HEARD, R_SUMS: its buffer, the
-                                                   // buffer of the one before it, which is multiplied
-enum { CHAIN = 1, HEAR, WEST, EAST, CLEAR, DROP }; // microthreads
-enum { BUFFERS = 3 };                              // of dy and of sums: one comes, one is used, one leaves
+// R_NEXT: the output whose dy is received. The buffers of that one, of the one before it, which is multiplied, and of
+// the one before that, which leaves, are told by R_HEARD, R_SUMS and R_LEAVING.
+enum { R_NEXT, R_HEARD, R_SUMS, R_LEAVING, R_IN, R_BLOCK };
+enum { CHAIN = 1, HEAR, WEST, EAST, CLEAR, DROP, PRODUCTS }; // microthreads
+enum { BUFFERS = 4 };                                        // of dy, and of sums, which may still be leaving
 enum { NO_VECTOR = UINT32_MAX };
 
 typedef struct reduction {
@@ -49,10 +47,6 @@ static bool reaches_host(const reduction *r, u32 column) {
   return column < r->inputs || (r->bias != GRAPH_NONE && column < r->outputs);
 }
 
-static u32 build_skip(weave *w, df_instruction i) {
-  return df_build_op(w->b, i) - 1;
-}
-
 // ---- dy on its way
 
 static void hear(weave *w, const cell *c, u32 color) {
@@ -65,18 +59,18 @@ static void hear(weave *w, const cell *c, u32 color) {
 // Receives the next dy, when the one before it is complete: from the west before the own ones, then from the east.
 static void hear_next(weave *w, const cell *c) {
   u32 over_all = 0, over_west = 0, ends[2], end_count = 0;
-  if (c->hears_east) over_all = build_skip(w, df_skip_less(R_NEXT, c->first, 0));
+  if (c->hears_east) over_all = weave_skip(w, df_skip_less(R_NEXT, c->first, 0));
   if (c->on_west) {
-    over_west = build_skip(w, df_skip_less(R_NEXT, df_just(c->total), 0));
+    over_west = weave_skip(w, df_skip_less(R_NEXT, df_just(c->total), 0));
     weave_await(w, HEAR);
-    ends[end_count++] = build_skip(w, df_skip(0));
+    ends[end_count++] = weave_skip(w, df_skip(0));
     df_build_skip_to_here(w->b, over_west);
     hear(w, c, c->r->west);
   } else {
     weave_await(w, HEAR);
   }
   if (c->hears_east) {
-    ends[end_count++] = build_skip(w, df_skip(0));
+    ends[end_count++] = weave_skip(w, df_skip(0));
     df_build_skip_to_here(w->b, over_all);
     hear(w, c, c->r->east);
   }
@@ -117,15 +111,15 @@ static void end_turn(weave *w, const cell *c) {
 // In the iterations of the own outputs: the turn begins in the first and ends in the last.
 static void take_turn(weave *w, const cell *c) {
   u32 over[3];
-  over[0] = build_skip(w, df_skip_less(R_NEXT, c->first, 0));
+  over[0] = weave_skip(w, df_skip_less(R_NEXT, c->first, 0));
   df_build_op(w->b, df_skip_less(R_NEXT, c->end, 1));
-  over[1] = build_skip(w, df_skip(0));
+  over[1] = weave_skip(w, df_skip(0));
   df_build_op(w->b, df_skip_less(R_NEXT, weave_plus(c->first, 1), 1));
-  over[2] = build_skip(w, df_skip(0));
+  over[2] = weave_skip(w, df_skip(0));
   begin_turn(w, c);
   df_build_skip_to_here(w->b, over[2]);
   if (c->sends_east) {
-    over[2] = build_skip(w, df_skip_less(R_NEXT, weave_plus(c->end, -1), 0));
+    over[2] = weave_skip(w, df_skip_less(R_NEXT, weave_plus(c->end, -1), 0));
     end_turn(w, c);
     df_build_skip_to_here(w->b, over[2]);
   }
@@ -154,23 +148,26 @@ static u32 sums_of(weave *w, const cell *c, u32 reg) {
   return v;
 }
 
-typedef struct terms {
-  const cell *c;
-  u32 block, heard; // heard: a vector
-} terms;
-
-static void add_term(weave *w, const void *of, u32 at, u32 reg) {
-  const terms *t = of;
-  const weave_place *in = t->c->r->x;
-  const u32 x =
-      weave_at(w, "x", in->type, in->address + t->block * in->block_bytes + at * in->pitch, df_just((i32)t->c->tokens));
-  const u32 sum = weave_at(w, "sum", DF_F32, t->c->r->sums + 4 * (t->block * t->c->in + at), df_just(1));
-  df_build_moved_by(w->b, sum, R_SUMS, (i32)t->c->r->sums_bytes);
-  if (reg != DF_NO_REGISTER) {
-    df_build_moved_by(w->b, x, reg, (i32)(WEAVE_UNROLL * in->pitch));
-    df_build_moved_by(w->b, sum, reg, WEAVE_UNROLL * 4);
+static void add_term(weave *w, const cell *c, u32 feature, u32 block, bool looped) {
+  const weave_place *x = c->r->x;
+  const df_affine length = df_just((i32)c->tokens);
+  const u32 dy = weave_at(w, "dy", w->type, c->r->heard, length);
+  const u32 own = weave_at(w, "x", x->type, x->address + block * x->block_bytes + feature * x->pitch, length);
+  const u32 sum = weave_at(w, "sum", DF_F32, c->r->sums + 4 * (block * c->in + feature), df_just(1));
+  df_build_moved_by(w->b, dy, R_SUMS, (i32)c->r->heard_bytes);
+  df_build_moved_by(w->b, sum, R_SUMS, (i32)c->r->sums_bytes);
+  if (looped) {
+    df_build_moved_by(w->b, own, R_IN, (i32)x->pitch);
+    df_build_moved_by(w->b, sum, R_IN, 4);
   }
-  df_build_op(w->b, df_vvv(DF_DOT, sum, x, t->heard));
+  df_build_op(w->b, df_on(df_vvv(DF_DOT, sum, own, dy), PRODUCTS));
+}
+
+static void add_features(weave *w, const cell *c, u32 from, u32 block) {
+  if (from == c->in) return;
+  df_build_op(w->b, df_rn(DF_LOOP, R_IN, df_just((i32)(c->in - from))));
+  add_term(w, c, from, block, true);
+  df_build_op(w->b, df_none(DF_END));
 }
 
 // Adds what comes from the north and sends it south.
@@ -183,19 +180,18 @@ static void link_sums(weave *w, const cell *c, u32 own, u32 count) {
   df_build_op(w->b, df_on(first ? df_vv(DF_MOV, to, own) : df_vvv(DF_ADD, to, from, own), CHAIN));
 }
 
-static void turn_buffer(weave *w, u32 reg) {
-  df_build_op(w->b, df_rn(DF_STEP, reg, df_just(1)));
-  df_build_op(w->b, df_skip_less(reg, df_just(BUFFERS), 1));
-  df_build_op(w->b, df_rn(DF_SET, reg, df_just(0)));
+static void leave(weave *w, const cell *c) {
+  link_sums(w, c, sums_of(w, c, R_LEAVING), c->in * c->r->x->blocks);
+  weave_turn(w, R_LEAVING, BUFFERS);
 }
 
 static void multiply(weave *w, const cell *c) {
-  const weave_place *x = c->r->x;
-  terms t = {.c = c, .heard = weave_at(w, "dy", w->type, c->r->heard, df_just((i32)c->tokens))};
-  df_build_moved_by(w->b, t.heard, R_SUMS, (i32)c->r->heard_bytes);
-  for (; t.block < x->blocks; t.block++) weave_unrolled(w, c->in, R_IN, add_term, &t);
-  link_sums(w, c, sums_of(w, c, R_SUMS), c->in * x->blocks);
-  turn_buffer(w, R_SUMS);
+  add_term(w, c, 0, 0, false);
+  const u32 over = weave_skip(w, df_skip_less(R_NEXT, df_just(2), 0));
+  leave(w, c);
+  df_build_skip_to_here(w->b, over);
+  for (u32 block = 0; block < c->r->x->blocks; block++) add_features(w, c, block == 0, block);
+  weave_turn(w, R_SUMS, BUFFERS);
 }
 
 // One more round than there are outputs: each receives one and multiplies the one before it.
@@ -204,11 +200,13 @@ static void each_output(weave *w, const cell *c) {
   hear_next(w, c);
   df_build_op(w->b, df_on(df_vn(DF_FILL, sums_of(w, c, R_HEARD), df_just(0)), CLEAR));
   if (c->out) take_turn(w, c);
-  const u32 over = build_skip(w, df_skip_less(R_NEXT, df_just(1), 0));
+  const u32 over = weave_skip(w, df_skip_less(R_NEXT, df_just(1), 0));
   multiply(w, c);
   df_build_skip_to_here(w->b, over);
-  turn_buffer(w, R_HEARD);
+  weave_turn(w, R_HEARD, BUFFERS);
   df_build_op(w->b, df_none(DF_END));
+  weave_await(w, PRODUCTS);
+  leave(w, c);
 }
 
 // Without features of x: it hears the others to know its turn.

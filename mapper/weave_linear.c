@@ -4,17 +4,16 @@
 //
 // Columns [0, inputs) have input features, columns [0, outputs) output features. The chain to the west has its links
 // between the former, the chain to the east between the latter; a column that has outputs only hands eastbound sums on.
+//
+// All products are on one microthread, so that an instruction is issued when the one before it is complete, and what
+// else there is to do for an output is done in the shadow of the next one's first product.
 #include "mapper/weave_product.h"
 
-enum {
-  R_BLOCK,
-  R_OUT,
-  R_IN_BLOCK,
-  R_IN,
-  R_SUMS,
-  R_OWN
-};                               // R_SUMS: which of the two partial sums; R_OWN: own outputs done
-enum { CHAIN = 1, EASTERN = 2 }; // microthreads: links, and own sums that come from the east
+// R_OUT: the output whose products are issued; R_SUMS its partial sums, R_LEAVING those of the one before it;
+// R_OWN: own outputs that have begun to come in
+enum { R_BLOCK, R_OUT, R_IN_BLOCK, R_IN, R_SUMS, R_LEAVING, R_OWN };
+enum { CHAIN = 1, EASTERN, PRODUCTS }; // microthreads: links, own sums that come from the east, products
+enum { BUFFERS = 3 };                  // of partial sums: one is summed up, one leaves, one may still be leaving
 enum { NO_VECTOR = UINT32_MAX };
 
 typedef struct product {
@@ -24,7 +23,7 @@ typedef struct product {
   u64 in_stride, out_stride;   // in elements of the weights, from one feature to the next
   u32 inputs, outputs;         // columns
   u32 color, east[2], west[2]; // weights; links by the parity of the column that sends
-  u32 sums, sums_bytes;        // two partial sums
+  u32 sums, sums_bytes;        // partial sums
   u32 totals, total_pitch;     // F32 sums of the own outputs of a block; in place where they can be
   bool in_place;
   u32 bias_words;
@@ -37,7 +36,7 @@ typedef struct cell {
   df_affine first, end;                       // outputs of a block before the own ones, and with them
   bool odd, before, after;                    // other columns have outputs before, after the own ones
   u32 from_west, to_west, from_east, to_east; // links of the chains: NO_VECTOR where there is none
-  u32 weight, partial;
+  u32 weight, partial, leaving;
 } cell;
 
 static u32 total_at(weave *w, const cell *c, i32 rows_before) {
@@ -57,32 +56,31 @@ static u32 totals_of(weave *w, const cell *c) {
 
 // ---- the products of one output
 
-typedef struct terms {
-  const cell *c;
-  u32 address, block_reg; // of the first input feature
-  bool begin;             // the first term sets the sum
-} terms;
-
-static void add_term(weave *w, const void *of, u32 at, u32 reg) {
-  const terms *t = of;
-  const weave_place *in = t->c->p->in;
-  const u32 x = weave_at(w, "x", in->type, t->address + at * in->pitch, df_just((i32)t->c->tokens));
-  if (reg != DF_NO_REGISTER) df_build_moved_by(w->b, x, reg, (i32)(WEAVE_UNROLL * in->pitch));
-  if (t->block_reg != DF_NO_REGISTER) df_build_moved_by(w->b, x, t->block_reg, (i32)in->block_bytes);
-  df_build_op(w->b, df_vvv(t->begin ? DF_SCALE : DF_AXPY, t->c->partial, x, t->c->weight));
+static void add_term(weave *w, const cell *c, df_opcode op, u32 address, bool in_blocks) {
+  const weave_place *in = c->p->in;
+  const u32 x = weave_at(w, "x", in->type, address, df_just((i32)c->tokens));
+  if (op == DF_AXPY) df_build_moved_by(w->b, x, R_IN, (i32)in->pitch);
+  if (in_blocks) df_build_moved_by(w->b, x, R_IN_BLOCK, (i32)in->block_bytes);
+  df_build_op(w->b, df_on(df_vvv(op, c->partial, x, c->weight), PRODUCTS));
 }
 
-static void add_terms(weave *w, const cell *c) {
-  const weave_place *in = c->p->in;
-  add_term(w, &(terms){c, in->address, DF_NO_REGISTER, true}, 0, DF_NO_REGISTER);
-  weave_unrolled(w, c->in - 1, R_IN, add_term, &(terms){c, in->address + in->pitch, DF_NO_REGISTER, false});
-  if (in->blocks == 1) return;
-  df_build_op(w->b, df_rn(DF_LOOP, R_IN_BLOCK, df_just((i32)in->blocks - 1)));
-  weave_unrolled(w, c->in, R_IN, add_term, &(terms){c, in->address + in->block_bytes, R_IN_BLOCK, false});
+static void add_features(weave *w, const cell *c, u32 address, u32 count, bool in_blocks) {
+  if (!count) return;
+  df_build_op(w->b, df_rn(DF_LOOP, R_IN, df_just((i32)count)));
+  add_term(w, c, DF_AXPY, address, in_blocks);
   df_build_op(w->b, df_none(DF_END));
 }
 
-// ---- where the partial sum goes
+static void add_others(weave *w, const cell *c) {
+  const weave_place *in = c->p->in;
+  add_features(w, c, in->address + in->pitch, c->in - 1, false);
+  if (in->blocks == 1) return;
+  df_build_op(w->b, df_rn(DF_LOOP, R_IN_BLOCK, df_just((i32)in->blocks - 1)));
+  add_features(w, c, in->address + in->block_bytes, c->in, true);
+  df_build_op(w->b, df_none(DF_END));
+}
+
+// ---- where the sum of the output before R_OUT goes
 
 static void link_sums(weave *w, u32 to, u32 from, u32 own) {
   df_build_op(w->b, df_on(from == NO_VECTOR ? df_vv(DF_MOV, to, own) : df_vvv(DF_ADD, to, from, own), CHAIN));
@@ -100,7 +98,7 @@ static bool both_sides(const cell *c) {
 }
 
 static void keep_own(weave *w, const cell *c) {
-  link_sums(w, total_at(w, c, 0), c->from_west != NO_VECTOR ? c->from_west : c->from_east, c->partial);
+  link_sums(w, total_at(w, c, 0), c->from_west != NO_VECTOR ? c->from_west : c->from_east, c->leaving);
   if (both_sides(c) && c->out > 1) {
     df_build_op(w->b, df_skip_less(R_OWN, df_just(1), 1));
     add_eastern(w, c);
@@ -109,15 +107,11 @@ static void keep_own(weave *w, const cell *c) {
 }
 
 static void send_east(weave *w, const cell *c) {
-  link_sums(w, c->to_east, c->from_west, c->partial);
+  link_sums(w, c->to_east, c->from_west, c->leaving);
   if (!c->out || !both_sides(c)) return;
-  df_build_op(w->b, df_skip_less(R_OUT, weave_plus(c->end, 1), 1));
+  df_build_op(w->b, df_skip_less(R_OUT, weave_plus(c->end, 2), 1));
   df_build_op(w->b, df_skip(1));
   add_eastern(w, c);
-}
-
-static u32 build_skip(weave *w, df_instruction i) {
-  return df_build_op(w->b, i) - 1;
 }
 
 // East for outputs behind the own ones, west for those before them.
@@ -127,22 +121,28 @@ static void pass_on(weave *w, const cell *c) {
   for (u32 k = 0; k < COUNT_OF(others); k++) {
     if (!others[k]) continue;
     const bool last = k == 2 || (!c->before && (k == 1 || !c->out));
-    const u32 over = last ? 0 : build_skip(w, df_skip_less(R_OUT, k == 0 ? c->end : c->first, 0));
+    const u32 over = last ? 0 : weave_skip(w, df_skip_less(R_OUT, weave_plus(k ? c->first : c->end, 1), 0));
     if (k == 0) send_east(w, c);
     if (k == 1) keep_own(w, c);
-    if (k == 2) link_sums(w, c->to_west, c->from_east, c->partial);
+    if (k == 2) link_sums(w, c->to_west, c->from_east, c->leaving);
     if (last) break;
-    ends[end_count++] = build_skip(w, df_skip(0));
+    ends[end_count++] = weave_skip(w, df_skip(0));
     df_build_skip_to_here(w->b, over);
   }
   while (end_count) df_build_skip_to_here(w->b, ends[--end_count]);
+  weave_turn(w, R_LEAVING, BUFFERS);
 }
 
-static void turn_sums(weave *w) {
-  df_build_op(w->b, df_skip_less(R_SUMS, df_just(1), 2));
-  df_build_op(w->b, df_rn(DF_SET, R_SUMS, df_just(0)));
-  df_build_op(w->b, df_skip(1));
-  df_build_op(w->b, df_rn(DF_SET, R_SUMS, df_just(1)));
+// The last output is the last column's that has outputs.
+static void pass_last(weave *w, const cell *c) {
+  weave_await(w, PRODUCTS);
+  if (c->after)
+    send_east(w, c);
+  else if (c->out)
+    keep_own(w, c);
+  else
+    link_sums(w, c->to_west, c->from_east, c->leaving);
+  weave_turn(w, R_LEAVING, BUFFERS);
 }
 
 // ---- the own outputs of a block
@@ -188,10 +188,14 @@ static void finish_own(weave *w, const cell *c, u32 scale) {
 
 static void each_output(weave *w, const cell *c) {
   df_build_op(w->b, df_rn(DF_LOOP, R_OUT, df_just((i32)weave_block(c->p->out))));
-  add_terms(w, c);
+  add_term(w, c, DF_SCALE, c->p->in->address, false);
+  const u32 over = weave_skip(w, df_skip_less(R_OUT, df_just(1), 0));
   pass_on(w, c);
-  turn_sums(w);
+  df_build_skip_to_here(w->b, over);
+  add_others(w, c);
+  weave_turn(w, R_SUMS, BUFFERS);
   df_build_op(w->b, df_none(DF_END));
+  pass_last(w, c);
   if (c->out) await_own(w, c);
 }
 
@@ -228,7 +232,9 @@ static cell cell_of(weave *w, const product *p, weave_run columns, u32 tokens) {
   if (c.before) c.to_west = weave_out(w, "to_west", DF_F32, length, p->west[c.odd]);
   c.weight = weave_in(w, "weight", w->type, df_just(1), p->color);
   c.partial = weave_at(w, "partial", w->acc_type, p->sums, length);
+  c.leaving = weave_at(w, "leaving", w->acc_type, p->sums, length);
   df_build_moved_by(w->b, c.partial, R_SUMS, (i32)p->sums_bytes);
+  df_build_moved_by(w->b, c.leaving, R_LEAVING, (i32)p->sums_bytes);
   return c;
 }
 
@@ -289,7 +295,7 @@ static void link_routes(weave *w, const product *p, weave_run columns) {
 
 static void take_memory(weave *w, product *p) {
   p->sums_bytes = (w->tokens.row_max * df_type_bytes(w->acc_type) + 3) & ~3u;
-  p->sums = weave_scratch(w, 2 * p->sums_bytes);
+  p->sums = weave_scratch(w, BUFFERS * p->sums_bytes);
   p->in_place = p->out->type == DF_F32 && !(p->node->accumulate & 1);
   p->totals = p->out->address;
   p->total_pitch = p->out->pitch;

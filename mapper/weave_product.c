@@ -24,11 +24,12 @@ void weave_await(weave *w, u32 thread) {
   df_build_op(w->b, df_on(df_vv(DF_MOV, nothing, nothing), thread));
 }
 
-void weave_unrolled(weave *w, u32 count, u32 reg, weave_repeated *op, const void *of) {
-  const u32 straight = count <= WEAVE_STRAIGHT_MAX ? count : count % WEAVE_UNROLL;
-  for (u32 i = 0; i < straight; i++) op(w, of, i, DF_NO_REGISTER);
-  if (straight == count) return;
-  df_build_op(w->b, df_rn(DF_LOOP, reg, df_just((i32)((count - straight) / WEAVE_UNROLL))));
-  for (u32 i = 0; i < WEAVE_UNROLL; i++) op(w, of, straight + i, reg);
-  df_build_op(w->b, df_none(DF_END));
+void weave_turn(weave *w, u32 reg, u32 count) {
+  df_build_op(w->b, df_rn(DF_STEP, reg, df_just(1)));
+  df_build_op(w->b, df_skip_less(reg, df_just((i32)count), 1));
+  df_build_op(w->b, df_rn(DF_SET, reg, df_just(0)));
+}
+
+u32 weave_skip(weave *w, df_instruction i) {
+  return df_build_op(w->b, i) - 1;
 }

@@ -3,8 +3,6 @@
 
 #include "mapper/weave_parts.h"
 
-enum { WEAVE_UNROLL = 4, WEAVE_STRAIGHT_MAX = 8 };
-
 // Features per block of a tensor's axis.
 static inline u32 weave_block(const weave_place *p) {
   return p->axis.unit * p->axis.units;
@@ -26,7 +24,7 @@ u32 weave_table(weave *w, const char *name, u32 type, u32 address, u32 each, u32
 // The open task waits until the microthread has completed what it does.
 void weave_await(weave *w, u32 thread);
 
-// Repeats an operation `count` times: a few in a row, many in a loop over WEAVE_UNROLL of them. `op` emits the
-// at-th; with a register, the one WEAVE_UNROLL * R(reg) behind it.
-typedef void weave_repeated(weave *w, const void *of, u32 at, u32 reg);
-void weave_unrolled(weave *w, u32 count, u32 reg, weave_repeated *op, const void *of);
+// R(reg) goes on to the next of `count` buffers.
+void weave_turn(weave *w, u32 reg, u32 count);
+// Emits a SKIP or SKIP_LESS whose end is told later (df_build_skip_to_here); returns its place.
+u32 weave_skip(weave *w, df_instruction i);
