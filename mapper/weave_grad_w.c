@@ -16,7 +16,7 @@
 enum { R_NEXT, R_HEARD, R_SUMS, R_LEAVING, R_IN, R_BLOCK };
 enum { CHAIN = 1, HEAR, WEST, EAST, CLEAR, DROP, PRODUCTS }; // microthreads
 enum { BUFFERS = 4 };                                        // of dy, and of sums, which may still be leaving
-enum { NO_VECTOR = UINT32_MAX };
+enum { NONE = UINT32_MAX };
 
 typedef struct reduction {
   const graph_node *node;
@@ -39,8 +39,8 @@ typedef struct cell {
   df_affine first, end; // of the order: before the own ones, and with them
   i32 total;
   bool sends_east, hears_east, on_west; // hears_east: somebody sends before it
-  u32 from_north, to_south;             // colors; NO_VECTOR: the first row
-  u32 scale;                            // NO_VECTOR: 1
+  u32 from_north, to_south;             // colors; NONE: the first row
+  u32 scale;                            // NONE: 1
 } cell;
 
 static bool reaches_host(const reduction *r, u32 column) {
@@ -173,9 +173,9 @@ static void add_features(weave *w, const cell *c, u32 from, u32 block) {
 // Adds what comes from the north and sends it south.
 static void link_sums(weave *w, const cell *c, u32 own, u32 count) {
   const df_affine length = df_just((i32)count);
-  if (c->scale != NO_VECTOR) df_build_op(w->b, df_vvv(DF_SCALE, own, own, c->scale));
+  if (c->scale != NONE) df_build_op(w->b, df_vvv(DF_SCALE, own, own, c->scale));
   const u32 to = weave_out(w, "to_south", DF_F32, length, c->to_south);
-  const bool first = c->from_north == NO_VECTOR;
+  const bool first = c->from_north == NONE;
   const u32 from = first ? 0 : weave_in(w, "from_north", DF_F32, length, c->from_north);
   df_build_op(w->b, df_on(first ? df_vv(DF_MOV, to, own) : df_vvv(DF_ADD, to, from, own), CHAIN));
 }
@@ -253,8 +253,8 @@ static cell cell_of(weave *w, const reduction *r, weave_run columns, weave_run r
   c.sends_east = c.out && columns.first + 1 < r->columns;
   c.on_west = columns.first < r->outputs;
   c.to_south = r->south[weave_is_odd(rows)];
-  c.from_north = rows.first ? r->south[!weave_is_odd(rows)] : NO_VECTOR;
-  c.scale = NO_VECTOR;
+  c.from_north = rows.first ? r->south[!weave_is_odd(rows)] : NONE;
+  c.scale = NONE;
   return c;
 }
 
