@@ -23,28 +23,30 @@ typedef struct reduction {
   const weave_place *dy, *x;
   u32 weights, bias;            // gradients; bias may be GRAPH_NONE
   u32 inputs, outputs, columns; // columns with features of x, of dy, of either
-  u32 east, west, south[2];     // colors; of the chain by the parity of the row that sends
-  u32 heard, heard_bytes;       // dy
-  u32 sums, sums_bytes;         // of the column's weights
-  u32 biases;                   // sums of the column's biases
-  u32 packed;                   // own dy in the order in which it is sent, where it has several blocks
+  u32 east, west;               // colors
+  weave_column_sum down;
+  u32 heard, heard_bytes; // dy
+  u32 sums, sums_bytes;   // of the column's weights
+  u32 biases;             // sums of the column's biases
+  u32 packed;             // own dy in the order in which it is sent, where it has several blocks
   u32 one, dropped;
 } reduction;
 
 // The class of some columns and rows.
 typedef struct cell {
   const reduction *r;
+  weave_run rows;
   u32 tokens, in, out;  // features; of dy in all blocks
   u8 wire;              // type of dy on its way
   df_affine first, end; // of the order: before the own ones, and with them
   i32 total;
   bool sends_east, hears_east, on_west; // hears_east: somebody sends before it
-  u32 from_north, to_south;             // colors; NONE: the first row
   u32 scale;                            // NONE: 1
 } cell;
 
-static bool reaches_host(const reduction *r, u32 column) {
-  return column < r->inputs || (r->bias != GRAPH_NONE && column < r->outputs);
+// Columns from which something leaves.
+static u32 columns_that_reach(const reduction *r) {
+  return r->bias != GRAPH_NONE ? r->columns : r->inputs;
 }
 
 // ---- dy on its way
@@ -172,12 +174,8 @@ static void add_features(weave *w, const cell *c, u32 from, u32 block) {
 
 // Adds what comes from the north and sends it south.
 static void link_sums(weave *w, const cell *c, u32 own, u32 count) {
-  const df_affine length = df_just((i32)count);
   if (c->scale != NONE) df_build_op(w->b, df_vvv(DF_SCALE, own, own, c->scale));
-  const u32 to = weave_out(w, "to_south", DF_F32, length, c->to_south);
-  const bool first = c->from_north == NONE;
-  const u32 from = first ? 0 : weave_in(w, "from_north", DF_F32, length, c->from_north);
-  df_build_op(w->b, df_on(first ? df_vv(DF_MOV, to, own) : df_vvv(DF_ADD, to, from, own), CHAIN));
+  df_build_op(w->b, df_on(weave_column_sum_step(w, &c->r->down, c->rows, own, df_just((i32)count)), CHAIN));
 }
 
 static void leave(weave *w, const cell *c) {
@@ -242,7 +240,7 @@ static void reduce_bias(weave *w, const cell *c) {
 
 static cell cell_of(weave *w, const reduction *r, weave_run columns, weave_run rows) {
   const weave_place *dy = r->dy;
-  cell c = {.r = r, .tokens = weave_row_tokens(&w->tokens, rows.first)};
+  cell c = {.r = r, .rows = rows, .tokens = weave_row_tokens(&w->tokens, rows.first)};
   c.in = weave_tile(&r->x->axis, columns.first);
   c.out = weave_tile(&dy->axis, columns.first) * dy->blocks;
   c.wire = c.tokens % 2 ? DF_F32 : w->type; // both ends pair 16-bit elements alike
@@ -252,8 +250,6 @@ static cell cell_of(weave *w, const reduction *r, weave_run columns, weave_run r
   c.hears_east = columns.first > 0;
   c.sends_east = c.out && columns.first + 1 < r->columns;
   c.on_west = columns.first < r->outputs;
-  c.to_south = r->south[weave_is_odd(rows)];
-  c.from_north = rows.first ? r->south[!weave_is_odd(rows)] : NONE;
   c.scale = NONE;
   return c;
 }
@@ -263,7 +259,8 @@ static void build_class(weave *w, const reduction *r, weave_run columns, weave_r
   df_build_task(w->b, "main");
   df_build_start_active(w->b);
   cell c = cell_of(w, r, columns, rows);
-  if (r->node->scale != 1 && reaches_host(r, columns.first)) c.scale = weave_constant(w, "scale", r->node->scale);
+  if (r->node->scale != 1 && columns.first < columns_that_reach(r))
+    c.scale = weave_constant(w, "scale", r->node->scale);
   if (c.out) pack(w, &c);
   if (c.in)
     each_output(w, &c);
@@ -288,18 +285,9 @@ static void stream_gradients(weave *w, const reduction *r, u32 column) {
       weights[count++] = (woven_item){r->weights, in, b * outputs * width + first, width, 1};
     }
   }
-  weave_stream(w, column, r->south[(w->tokens.rows - 1) & 1], true, DF_F32);
+  weave_stream(w, column, weave_column_sum_gate(w, &r->down), true, DF_F32);
   if (in) weave_segment(w, outputs, weights, count);
   if (out && r->bias != GRAPH_NONE) weave_segment(w, 1, biases, r->dy->blocks);
-}
-
-static void chain_routes(weave *w, const reduction *r, weave_run columns, weave_runs rows) {
-  for (u32 k = 0; k < rows.count; k++) {
-    const df_rect rect = weave_rect(columns, rows.run[k]);
-    const bool odd = weave_is_odd(rows.run[k]);
-    df_build_route(w->b, rect, r->south[odd], PORT_RAMP, PORT_SOUTH);
-    if (rows.run[k].first) df_build_route(w->b, rect, r->south[!odd], PORT_NORTH, PORT_RAMP);
-  }
 }
 
 // ---- the phase
@@ -328,18 +316,14 @@ bool weave_grad_w(weave *w, const graph_node *node) {
   r.columns = r.inputs > r.outputs ? r.inputs : r.outputs;
   r.east = weave_new_color(w);
   r.west = weave_new_color(w);
-  for (u32 odd = 0; odd < 2; odd++) r.south[odd] = weave_new_color(w);
+  r.down = weave_column_sum_routes(w, (weave_run){0, columns_that_reach(&r), 1});
   take_memory(w, &r);
   const u32 rows_used = w->tokens.rows;
   if (r.columns > 1) weave_baton_routes(w, df_block(0, 0, r.columns, rows_used), r.columns, r.east, PORT_EAST);
   weave_baton_routes(w, df_block(0, 0, r.outputs, rows_used), r.outputs, r.west, PORT_WEST);
   const weave_runs columns = weave_product_columns(&r.x->axis, &r.dy->axis, false), rows = weave_rows(w, true, true);
-  for (u32 i = 0; i < columns.count; i++) {
-    const weave_run run = columns.run[i];
-    for (u32 k = 0; k < rows.count; k++) build_class(w, &r, run, rows.run[k]);
-    if (!reaches_host(&r, run.first)) continue;
-    chain_routes(w, &r, run, rows);
-    for (u32 k = 0; k < run.count; k++) stream_gradients(w, &r, run.first + k * run.step);
-  }
+  for (u32 i = 0; i < columns.count; i++)
+    for (u32 k = 0; k < rows.count; k++) build_class(w, &r, columns.run[i], rows.run[k]);
+  for (u32 column = 0; column < columns_that_reach(&r); column++) stream_gradients(w, &r, column);
   return weave_end(w);
 }

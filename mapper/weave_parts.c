@@ -90,7 +90,7 @@ void weave_begin(weave *w, const graph_node *node, phase_family family) {
       (woven_phase){.node = (u32)(node - w->graph->nodes), .family = family, .first_stream = w->stream_count};
   char name[DF_NAME_MAX];
   snprintf(name, sizeof name, "p%u", w->phase_count);
-  w->b = df_build_begin(w->memory, name, w->width, w->tokens.rows); // ports are at the edge: unused rows are no part
+  w->b = df_build_begin(w->memory, name, w->width, w->height);
   w->scratch = w->color_count = w->class_count = w->vector_count = 0;
 }
 
