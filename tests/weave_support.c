@@ -114,7 +114,8 @@ void weave_case_run(weave_case *c, const char *preset, u32 width, u32 height, df
                            .height = height,
                            .microbatch = c->sequences,
                            .batch = c->sequences,
-                           .type = (u8)type};
+                           .type = (u8)type,
+                           .axpy_fp32 = c->axpy_fp32};
   if (!weave_step(&r, c->memory, &c->step, &st)) fail_msg("%ux%u: %s", width, height, st.text);
   if (!wafer_open(&c->step, &c->m, c->memory, &c->w, &st)) fail_msg("%s", st.text);
   for (u32 i = 0; i < c->g.tensor_count; i++) {

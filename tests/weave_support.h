@@ -12,6 +12,7 @@ typedef struct weave_case {
   graph_node nodes[WEAVE_CASE_NODES];
   machine m;
   u32 sequences;
+  bool axpy_fp32;                    // as weave_request's
   bool given[WEAVE_CASE_TENSORS];    // activations that are written into the PEs before the run
   float *values[WEAVE_CASE_TENSORS]; // on the host, before and after: [rows][cols], activations [token][cols] of all
                                      // sequences
