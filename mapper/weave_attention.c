@@ -23,25 +23,24 @@ static void emit_scores(weave *w, const attention *t, const heads_class *c) {
   weave_heads_sum(w, h, c, h->scores);
 }
 
-// The scores become exp(score - the largest).
 static void emit_exponents(weave *w, const attention *t, const heads_class *c) {
-  const u32 scores = weave_heads_keys(w, c, t->heads.scores), top = weave_heads_array(w, t->top, 1);
+  const u32 top = weave_heads_array(w, t->top, 1);
   df_build_op(w->b, df_vn(DF_CONST, top, df_number(-INFINITY)));
-  df_build_op(w->b, df_vv(DF_TOP, top, scores));
-  df_build_op(w->b, df_vvv(DF_SUB, scores, scores, weave_heads_repeat(w, c, t->top, DF_NO_REGISTER)));
-  df_build_op(w->b, df_vv(DF_EXP, scores, scores));
+  df_build_op(w->b, df_vv(DF_TOP, top, weave_heads_keys(w, c, t->heads.scores)));
+  weave_heads_exponents(w, &t->heads, c, t->top);
 }
 
 // Divided by their sum at the end, where there is an element for each feature and no longer for each key.
 static void emit_values(weave *w, const attention *t, const heads_class *c) {
   const weave_heads *h = &t->heads;
-  const u32 scores = weave_heads_keys(w, c, h->scores), sum = weave_heads_array(w, t->sum, 1),
+  const u32 exponents = weave_heads_keys(w, c, h->exponents), sum = weave_heads_array(w, t->sum, 1),
             inverse = weave_heads_array(w, t->inverse, 1), lse = weave_heads_statistic(w, c, t->lse);
   df_build_op(w->b, df_vn(DF_FILL, weave_heads_array(w, t->mixed, c->features), df_just(0)));
   df_build_op(w->b, df_vn(DF_FILL, sum, df_just(0)));
-  df_build_op(w->b, df_vvv(DF_DOT, sum, scores, weave_heads_repeat(w, c, h->one, DF_NO_REGISTER)));
+  df_build_op(w->b, df_vvv(DF_DOT, sum, exponents, weave_heads_repeat(w, c, h->one, DF_NO_REGISTER)));
   weave_heads_loop(w, c, HEADS_FEATURES);
-  df_build_op(w->b, df_vvv(DF_DOT, weave_heads_at(w, t->mixed, HEADS_FEATURE), scores, weave_heads_seen(w, h, c, 2)));
+  df_build_op(w->b,
+              df_vvv(DF_DOT, weave_heads_at(w, t->mixed, HEADS_FEATURE), exponents, weave_heads_seen(w, h, c, 2)));
   weave_heads_loop_end(w, c, HEADS_FEATURES);
   df_build_op(w->b, df_vvv(DF_DIV, inverse, weave_heads_array(w, h->one, 1), sum));
   df_build_op(w->b,

@@ -103,7 +103,7 @@ static void emit_starts(weave *w, const grad *g, const heads_class *c) {
 
 // ---- a query
 
-// Its probabilities, in `scores`, and the gradients of its scores.
+// Its probabilities, in `exponents`, and the gradients of its scores.
 static void emit_slopes(weave *w, const grad *g, const heads_class *c) {
   const weave_heads *h = &g->heads;
   const u32 scores = weave_heads_keys(w, c, h->scores), slopes = weave_heads_keys(w, c, g->slopes),
@@ -120,20 +120,20 @@ static void emit_slopes(weave *w, const grad *g, const heads_class *c) {
   weave_heads_loop_end(w, c, HEADS_FEATURES);
   weave_heads_sum(w, h, c, h->scores);
   weave_heads_sum(w, h, c, g->slopes);
-  df_build_op(w->b, df_vv(DF_EXP, scores, scores));
-  df_build_op(w->b, df_vvv(DF_MUL, slopes, slopes, scores));
+  weave_heads_exponents(w, h, c, HEADS_NO_TOP);
+  df_build_op(w->b, df_vvv(DF_MUL, slopes, slopes, weave_heads_keys(w, c, h->exponents)));
 }
 
 static void emit_query(weave *w, const grad *g, const heads_class *c) {
   const weave_heads *h = &g->heads;
-  const u32 scores = weave_heads_keys(w, c, h->scores), slopes = weave_heads_keys(w, c, g->slopes),
+  const u32 exponents = weave_heads_keys(w, c, h->exponents), slopes = weave_heads_keys(w, c, g->slopes),
             dq = weave_heads_array(w, g->dq, c->features);
   emit_slopes(w, g, c);
   df_build_op(w->b, df_vn(DF_FILL, dq, df_just(0)));
   weave_heads_loop(w, c, HEADS_FEATURES);
   df_build_op(w->b, df_vvv(DF_DOT, weave_heads_at(w, g->dq, HEADS_FEATURE), slopes, weave_heads_seen(w, h, c, 1)));
   df_build_op(w->b, df_vvv(DF_AXPY, seen_sums(w, g, c, 1), slopes, weave_heads_at(w, h->queries, HEADS_FEATURE)));
-  df_build_op(w->b, df_vvv(DF_AXPY, seen_sums(w, g, c, 2), scores, weave_heads_at(w, g->dys, HEADS_FEATURE)));
+  df_build_op(w->b, df_vvv(DF_AXPY, seen_sums(w, g, c, 2), exponents, weave_heads_at(w, g->dys, HEADS_FEATURE)));
   weave_heads_loop_end(w, c, HEADS_FEATURES);
   df_build_op(w->b, df_vvv(DF_SCALE, weave_heads_query(w, c, g->dqkv, 0), dq, weave_heads_array(w, h->factor, 1)));
 }

@@ -23,6 +23,11 @@ static bool slopes_along(const weave *w, const weave_heads *h, weave_run columns
   return true;
 }
 
+// In a head's columns, of the k-th column of a run: one step after the other, or the same in every head.
+static u32 place_of(const weave_heads *h, weave_run columns, u32 k) {
+  return (columns.first + k * columns.step) % h->spread;
+}
+
 static void add_class(weave *w, weave_heads *h, heads_class c) {
   const weave_axis *axis = &w->places[h->qkv].axis;
   c.place = c.columns.first % h->spread;
@@ -35,11 +40,12 @@ static void add_class(weave *w, weave_heads *h, heads_class c) {
     c.before = df_affine_of((i32)(c.rows.first * c.queries), 0, (i32)(c.rows.step * c.queries));
   }
   const weave_run all = c.columns;
-  bool alike = true;
+  bool alike = (c.place < h->shares) == (place_of(h, all, all.count - 1) < h->shares);
   df_affine slopes;
   for (u32 k = 0; h->alibi && k < c.heads; k++) alike = alike && slopes_along(w, h, all, k, &slopes);
   for (u32 k = 0; k < (alike ? 1 : all.count); k++) {
     if (!alike) c.columns = (weave_run){all.first + k * all.step, 1, 1};
+    c.place = c.columns.first % h->spread;
     h->classes[h->class_count++] = c;
   }
 }
@@ -74,6 +80,21 @@ static void add_classes(weave *w, weave_heads *h) {
     add_columns(w, h, (heads_class){.rows = rows.run[i], .top = true, .bottom = true});
 }
 
+// Every exponent takes many cycles and all columns of a head need all of them: they divide the keys in turn, and a sum
+// over the columns puts them together, where that is faster in the row with the most keys. Its columns share alike, so
+// that a row's share is affine: their number divides a row's queries.
+static u32 share_exponents(const weave *w, const weave_heads *h) {
+  const machine *m = w->request->machine;
+  const u32 queries = h->seq / h->seq_rows;
+  u32 shares = queries < h->spread ? queries : h->spread;
+  while (queries % shares) shares--;
+  const u64 keys = h->seq - (queries - 1) / 2; // of the middle query
+  const double alone = timing_dsd(m, OPCODE_EXP, 1, keys);
+  const double sum = 2 * timing_dsd(m, OPCODE_CHAIN32, 1, keys) + timing_dsd(m, OPCODE_COPY32, 1, keys) +
+                     timing_chain(m, h->spread) + timing_path(m, h->spread);
+  return timing_dsd(m, OPCODE_EXP, 1, h->seq / shares) + sum < alone ? shares : 1;
+}
+
 weave_heads weave_heads_begin(weave *w, const graph_node *node, u32 qkv) {
   const weave_axis *axis = &w->places[qkv].axis;
   weave_heads h = {.qkv = qkv,
@@ -94,6 +115,8 @@ weave_heads weave_heads_begin(weave *w, const graph_node *node, u32 qkv) {
   }
   h.scores = weave_scratch(w, 4 * h.seq); // behind the distances: dataflow_check takes their address and length for
                                           // independent, and so up to twice as long
+  h.shares = share_exponents(w, &h);
+  h.exponents = h.shares > 1 ? weave_scratch(w, 4 * h.seq) : h.scores;
   if (h.seq_rows > 1) {
     h.baton = weave_new_color(w);
     weave_baton_routes(w, df_block(0, 0, h.columns, w->tokens.rows), h.seq_rows, h.baton, PORT_SOUTH);
@@ -315,4 +338,30 @@ void weave_heads_sum(weave *w, const weave_heads *h, const heads_class *c, u32 a
   df_affine length = c->before;
   length.base++;
   weave_row_sum_emit(w, &h->sum, c->columns, DF_ADD, (weave_span){address, length, HEADS_QUERY});
+}
+
+// Keys of a line whose exponents the class takes: all that the query sees, or every shares-th one of all that a query
+// of the row sees at most; what is beyond the query's own is nobody's. `one`: a single F32 for all of them.
+static u32 share(weave *w, const weave_heads *h, const heads_class *c, u32 address, bool one) {
+  const i32 n = (i32)h->shares, next = c->columns.count > 1 ? (i32)place_of(h, c->columns, 1) - (i32)c->place : 0;
+  u32 v;
+  if (n == 1) {
+    v = weave_heads_keys(w, c, address);
+  } else {
+    const df_affine at = {(i32)(address + 4 * c->place), 4 * next, 0};
+    const df_affine length = {(c->before.base + (i32)c->queries) / n, 0, c->before.dy / n};
+    v = weave_heads_view(w, DF_F32, one ? df_just((i32)address) : at, length);
+  }
+  df_build_stride(w->b, v, one ? 0 : 4 * n);
+  return v;
+}
+
+void weave_heads_exponents(weave *w, const weave_heads *h, const heads_class *c, u32 top) {
+  if (h->shares > 1) emit(w, df_vn(DF_FILL, weave_heads_keys(w, c, h->exponents), df_just(0)));
+  if (h->shares == 1 || c->place < h->shares) {
+    const u32 scores = share(w, h, c, h->scores, false);
+    if (top != HEADS_NO_TOP) emit(w, df_vvv(DF_SUB, scores, scores, share(w, h, c, top, true)));
+    emit(w, df_vv(DF_EXP, share(w, h, c, h->exponents, false), scores));
+  }
+  if (h->shares > 1) weave_heads_sum(w, h, c, h->exponents);
 }

@@ -38,6 +38,7 @@ typedef struct weave_heads {
   u32 zero, one, minus, factor; // addresses of F32: constants, the scale
   u32 slopes, distances;        // by head; j - i, where the last one is 0
   u32 queries, scores;          // [feature], scaled; [key]
+  u32 exponents, shares;        // [key]; a head's columns that divide them (1: each takes all, in the scores' place)
   u32 class_count;
   heads_class *classes;
 } weave_heads;
@@ -85,3 +86,6 @@ void weave_heads_start(weave *w, const heads_class *c, u32 to, u32 from);
 void weave_heads_distances(weave *w, const weave_heads *h, const heads_class *c);
 // Sums by keys over the columns of the head.
 void weave_heads_sum(weave *w, const weave_heads *h, const heads_class *c, u32 address);
+// exp(score - top) of all keys into `exponents`; top: the address of one F32, HEADS_NO_TOP: nothing is taken off.
+enum { HEADS_NO_TOP = UINT32_MAX };
+void weave_heads_exponents(weave *w, const weave_heads *h, const heads_class *c, u32 top);

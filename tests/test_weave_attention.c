@@ -27,6 +27,9 @@ static const shape shapes[] = {
     {12, 2, 3, 6, 1, 24, 12, 1}, // a token to a row
     {9, 1, 1, 5, 5, 3, 3, 5},    // sizes that are odd: 16-bit values in halves of words
     {9, 4, 5, 3, 4, 3, 1, 1},    // 2, 1, 1, 1 heads by 2, 1, 1 sequences
+    {24, 1, 2, 8, 16, 2, 2, 8},  // columns of a head divide the exponents
+    {24, 1, 1, 8, 8, 4, 4, 8},   // as many as a row has queries
+    {24, 2, 1, 8, 9, 1, 1, 8},   // with whole sequences
     {1, 2, 2, 2, 3, 3, 1, 1},    // a key to a query
 };
 
