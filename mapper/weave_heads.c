@@ -165,6 +165,11 @@ void weave_heads_loop_end(weave *w, const heads_class *c, heads_loop over) {
   if (over == HEADS_FEATURES && c->heads > 1) step(w, HEADS_TILE, -features);
 }
 
+void weave_heads_join(weave *w, u32 thread) {
+  const u32 nothing = weave_heads_array(w, w->tensor_bytes, 0);
+  df_build_op(w->b, df_on(df_vv(DF_MOV, nothing, nothing), thread));
+}
+
 // ---- vectors
 
 u32 weave_heads_view(weave *w, u32 type, df_affine address, df_affine length) {

@@ -53,6 +53,8 @@ void weave_heads_open(weave *w, const weave_heads *h, const heads_class *c);
 typedef enum heads_loop { HEADS_EACH, HEADS_SEQUENCES, HEADS_QUERIES, HEADS_FEATURES } heads_loop;
 void weave_heads_loop(weave *w, const heads_class *c, heads_loop over);
 void weave_heads_loop_end(weave *w, const heads_class *c, heads_loop over);
+// The task goes on when the microthread is free.
+void weave_heads_join(weave *w, u32 thread);
 // The registers that count tokens of the row and features of the column.
 static inline u32 weave_heads_token_reg(const heads_class *c) {
   return c->sequences > 1 ? HEADS_TOKEN : HEADS_QUERY;
