@@ -7,7 +7,7 @@ typedef struct attention {
   weave_heads heads;
   u32 y, lse;            // tensors
   u32 top, sum, inverse; // addresses: of the query's scores
-  u32 mixed;             // [feature], and the sum behind
+  u32 mixed;             // [feature]: values times exponents
 } attention;
 
 static void emit_scores(weave *w, const attention *t, const heads_class *c) {
@@ -18,7 +18,7 @@ static void emit_scores(weave *w, const attention *t, const heads_class *c) {
   weave_heads_distances(w, h, c);
   weave_heads_loop(w, c, HEADS_FEATURES);
   df_build_op(w->b,
-              df_vvv(DF_AXPY, scores, weave_heads_seen(w, h, c, 1), weave_heads_at(w, h->queries, HEADS_FEATURE)));
+              df_vvv(DF_AXPY, scores, weave_heads_seen(w, h, c, 1, 0), weave_heads_at(w, h->queries, HEADS_FEATURE)));
   weave_heads_loop_end(w, c, HEADS_FEATURES);
   weave_heads_sum(w, h, c, h->scores);
 }
@@ -30,18 +30,30 @@ static void emit_exponents(weave *w, const attention *t, const heads_class *c) {
   weave_heads_exponents(w, &t->heads, c, t->top);
 }
 
-// Divided by their sum at the end, where there is an element for each feature and no longer for each key.
+enum { SUM = 1, VALUES = 2 }; // microthreads
+
+// Features in two halves, where they divide: a set-up of one falls into the time of the other. Divided by their sum at
+// the end, where there is an element for each feature and no longer for each key.
 static void emit_values(weave *w, const attention *t, const heads_class *c) {
   const weave_heads *h = &t->heads;
+  const u32 parts = c->features % 2 ? 1 : 2;
   const u32 exponents = weave_heads_keys(w, c, h->exponents), sum = weave_heads_array(w, t->sum, 1),
             inverse = weave_heads_array(w, t->inverse, 1), lse = weave_heads_statistic(w, c, t->lse);
   df_build_op(w->b, df_vn(DF_FILL, weave_heads_array(w, t->mixed, c->features), df_just(0)));
   df_build_op(w->b, df_vn(DF_FILL, sum, df_just(0)));
-  df_build_op(w->b, df_vvv(DF_DOT, sum, exponents, weave_heads_repeat(w, c, h->one, DF_NO_REGISTER)));
-  weave_heads_loop(w, c, HEADS_FEATURES);
-  df_build_op(w->b,
-              df_vvv(DF_DOT, weave_heads_at(w, t->mixed, HEADS_FEATURE), exponents, weave_heads_seen(w, h, c, 2)));
-  weave_heads_loop_end(w, c, HEADS_FEATURES);
+  weave_heads_on(w, SUM, df_vvv(DF_DOT, sum, exponents, weave_heads_repeat(w, c, h->one, DF_NO_REGISTER)));
+  heads_class part = *c;
+  part.features /= parts;
+  if (part.features == 1) df_build_op(w->b, df_rn(DF_SET, HEADS_FEATURE, df_just(0))); // no loop does
+  weave_heads_loop(w, &part, HEADS_FEATURES);
+  for (u32 k = 0; k < parts; k++) {
+    const u32 first = k * part.features;
+    weave_heads_on(w, VALUES + k,
+                   df_vvv(DF_DOT, weave_heads_at(w, t->mixed + 4 * first, HEADS_FEATURE), exponents,
+                          weave_heads_seen(w, h, c, 2, first)));
+  }
+  weave_heads_loop_end(w, &part, HEADS_FEATURES);
+  for (u32 thread = SUM; thread < VALUES + parts; thread++) weave_heads_join(w, thread);
   df_build_op(w->b, df_vvv(DF_DIV, inverse, weave_heads_array(w, h->one, 1), sum));
   df_build_op(w->b,
               df_vvv(DF_SCALE, weave_heads_query(w, c, t->y, 0), weave_heads_array(w, t->mixed, c->features), inverse));

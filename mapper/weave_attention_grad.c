@@ -103,11 +103,6 @@ static void emit_starts(weave *w, const grad *g, const heads_class *c) {
 
 // ---- a query
 
-// Microthreads, so that the set-up of one instruction falls into the time of another: each adds to something else.
-static void emit_on(weave *w, u32 thread, df_instruction i) {
-  df_build_op(w->b, df_on(i, thread));
-}
-
 // Its probabilities, in `exponents`, and the gradients of its scores.
 static void emit_slopes(weave *w, const grad *g, const heads_class *c) {
   const weave_heads *h = &g->heads;
@@ -119,8 +114,10 @@ static void emit_slopes(weave *w, const grad *g, const heads_class *c) {
   df_build_op(w->b, df_vv(DF_MOV, slopes, weave_heads_repeat(w, c, g->share, token)));
   weave_heads_distances(w, h, c);
   weave_heads_loop(w, c, HEADS_FEATURES);
-  emit_on(w, 1, df_vvv(DF_AXPY, scores, weave_heads_seen(w, h, c, 1), weave_heads_at(w, h->queries, HEADS_FEATURE)));
-  emit_on(w, 2, df_vvv(DF_AXPY, slopes, weave_heads_seen(w, h, c, 2), weave_heads_at(w, g->dys, HEADS_FEATURE)));
+  weave_heads_on(
+      w, 1, df_vvv(DF_AXPY, scores, weave_heads_seen(w, h, c, 1, 0), weave_heads_at(w, h->queries, HEADS_FEATURE)));
+  weave_heads_on(w, 2,
+                 df_vvv(DF_AXPY, slopes, weave_heads_seen(w, h, c, 2, 0), weave_heads_at(w, g->dys, HEADS_FEATURE)));
   weave_heads_loop_end(w, c, HEADS_FEATURES);
   weave_heads_join(w, 1);
   weave_heads_sum(w, h, c, h->scores);
@@ -137,9 +134,10 @@ static void emit_query(weave *w, const grad *g, const heads_class *c) {
   emit_slopes(w, g, c);
   df_build_op(w->b, df_vn(DF_FILL, dq, df_just(0)));
   weave_heads_loop(w, c, HEADS_FEATURES);
-  emit_on(w, 1, df_vvv(DF_DOT, weave_heads_at(w, g->dq, HEADS_FEATURE), slopes, weave_heads_seen(w, h, c, 1)));
-  emit_on(w, 2, df_vvv(DF_AXPY, seen_sums(w, g, c, 1), slopes, weave_heads_at(w, h->queries, HEADS_FEATURE)));
-  emit_on(w, 3, df_vvv(DF_AXPY, seen_sums(w, g, c, 2), exponents, weave_heads_at(w, g->dys, HEADS_FEATURE)));
+  weave_heads_on(w, 1,
+                 df_vvv(DF_DOT, weave_heads_at(w, g->dq, HEADS_FEATURE), slopes, weave_heads_seen(w, h, c, 1, 0)));
+  weave_heads_on(w, 2, df_vvv(DF_AXPY, seen_sums(w, g, c, 1), slopes, weave_heads_at(w, h->queries, HEADS_FEATURE)));
+  weave_heads_on(w, 3, df_vvv(DF_AXPY, seen_sums(w, g, c, 2), exponents, weave_heads_at(w, g->dys, HEADS_FEATURE)));
   weave_heads_loop_end(w, c, HEADS_FEATURES);
   for (u32 thread = 1; thread <= 3; thread++) weave_heads_join(w, thread);
   df_build_op(w->b, df_vvv(DF_SCALE, weave_heads_query(w, c, g->dqkv, 0), dq, weave_heads_array(w, h->factor, 1)));

@@ -206,13 +206,14 @@ u32 weave_heads_repeat(weave *w, const heads_class *c, u32 address, u32 reg) {
   return v;
 }
 
-u32 weave_heads_seen(weave *w, const weave_heads *h, const heads_class *c, u32 block) {
+u32 weave_heads_seen(weave *w, const weave_heads *h, const heads_class *c, u32 block, u32 first) {
   const weave_place *p = &w->places[h->qkv];
   const i32 row = (i32)(h->seq * df_type_bytes(w->type));
   const bool own = h->seq_rows == 1;
   const u32 address = own ? p->address + block * p->block_bytes : h->gathered + (block - 1) * h->gathered_bytes;
-  const u32 v = by_keys(w, c, w->type, df_just((i32)address));
-  df_build_moved_by(w->b, v, weave_heads_feature_reg(c), own ? (i32)p->pitch : row);
+  const i32 pitch = own ? (i32)p->pitch : row;
+  const u32 v = by_keys(w, c, w->type, df_just((i32)address + (i32)first * pitch));
+  df_build_moved_by(w->b, v, weave_heads_feature_reg(c), pitch);
   if (c->sequences > 1) df_build_moved_by(w->b, v, HEADS_SEQUENCE, row);
   return v;
 }

@@ -55,6 +55,10 @@ void weave_heads_loop(weave *w, const heads_class *c, heads_loop over);
 void weave_heads_loop_end(weave *w, const heads_class *c, heads_loop over);
 // The task goes on when the microthread is free.
 void weave_heads_join(weave *w, u32 thread);
+// On a microthread, so that the set-up of one instruction falls into the time of others; they write to other places.
+static inline void weave_heads_on(weave *w, u32 thread, df_instruction i) {
+  df_build_op(w->b, df_on(i, thread));
+}
 // The registers that count tokens of the row and features of the column.
 static inline u32 weave_heads_token_reg(const heads_class *c) {
   return c->sequences > 1 ? HEADS_TOKEN : HEADS_QUERY;
@@ -75,7 +79,7 @@ u32 weave_heads_at(weave *w, u32 address, u32 reg);
 // Vectors of tensors: what the query sees of a feature, from all rows above too (block 1: keys, 2: values); the
 // features of the head at the query (column by column of the tile); all of the row's tokens of a head's statistic, or
 // the query's.
-u32 weave_heads_seen(weave *w, const weave_heads *h, const heads_class *c, u32 block);
+u32 weave_heads_seen(weave *w, const weave_heads *h, const heads_class *c, u32 block, u32 first); // R = 0: this feature
 u32 weave_heads_query(weave *w, const heads_class *c, u32 tensor, u32 block);
 u32 weave_heads_statistics(weave *w, const heads_class *c, u32 tensor);
 u32 weave_heads_statistic(weave *w, const heads_class *c, u32 tensor);
