@@ -30,6 +30,7 @@ static const shape shapes[] = {
     {24, 1, 2, 8, 16, 2, 2, 8},  // columns of a head divide the exponents
     {24, 1, 1, 8, 8, 4, 4, 8},   // as many as a row has queries
     {24, 2, 1, 8, 9, 1, 1, 8},   // with whole sequences
+    {48, 1, 1, 4, 2, 1, 1, 2},   // lines long enough for microthreads to be in each other's time
     {1, 2, 2, 2, 3, 3, 1, 1},    // a key to a query
 };
 
