@@ -6,7 +6,8 @@
 typedef struct attention {
   weave_heads heads;
   u32 y, lse;            // tensors
-  u32 top, sum, inverse; // addresses: of the query's scores
+  u32 one;               // addresses of F32: the constant
+  u32 top, sum, inverse; // of the query: the largest score; the sum of exponents, and what is to be multiplied by
   u32 mixed;             // [feature]: values times exponents
 } attention;
 
@@ -41,7 +42,7 @@ static void emit_values(weave *w, const attention *t, const heads_class *c) {
             inverse = weave_heads_array(w, t->inverse, 1), lse = weave_heads_statistic(w, c, t->lse);
   df_build_op(w->b, df_vn(DF_FILL, weave_heads_array(w, t->mixed, c->features), df_just(0)));
   df_build_op(w->b, df_vn(DF_FILL, sum, df_just(0)));
-  weave_heads_on(w, SUM, df_vvv(DF_DOT, sum, exponents, weave_heads_repeat(w, c, h->one, DF_NO_REGISTER)));
+  weave_heads_on(w, SUM, df_vvv(DF_DOT, sum, exponents, weave_heads_repeat(w, c, t->one, DF_NO_REGISTER)));
   heads_class part = *c;
   part.features /= parts;
   if (part.features == 1) df_build_op(w->b, df_rn(DF_SET, HEADS_FEATURE, df_just(0))); // no loop does
@@ -54,7 +55,7 @@ static void emit_values(weave *w, const attention *t, const heads_class *c) {
   }
   weave_heads_loop_end(w, &part, HEADS_FEATURES);
   for (u32 thread = SUM; thread < VALUES + parts; thread++) weave_heads_join(w, thread);
-  df_build_op(w->b, df_vvv(DF_DIV, inverse, weave_heads_array(w, h->one, 1), sum));
+  df_build_op(w->b, df_vvv(DF_DIV, inverse, weave_heads_array(w, t->one, 1), sum));
   df_build_op(w->b,
               df_vvv(DF_SCALE, weave_heads_query(w, c, t->y, 0), weave_heads_array(w, t->mixed, c->features), inverse));
   df_build_op(w->b, df_vv(DF_LOG, lse, sum));
@@ -63,6 +64,7 @@ static void emit_values(weave *w, const attention *t, const heads_class *c) {
 
 static void emit_class(weave *w, const attention *t, const heads_class *c) {
   weave_heads_open(w, &t->heads, c);
+  weave_heads_constant(w, t->one, 1);
   for (heads_loop l = HEADS_EACH; l <= HEADS_QUERIES; l++) weave_heads_loop(w, c, l);
   emit_scores(w, t, c);
   emit_exponents(w, t, c);
@@ -73,7 +75,7 @@ static void emit_class(weave *w, const attention *t, const heads_class *c) {
 bool weave_attention(weave *w, const graph_node *node) {
   weave_begin(w, node, FAMILY_ATTENTION);
   attention t = {.heads = weave_heads_begin(w, node, node->in[0]), .y = node->out[0], .lse = node->out[1]};
-  u32 *const numbers[] = {&t.top, &t.sum, &t.inverse};
+  u32 *const numbers[] = {&t.one, &t.top, &t.sum, &t.inverse};
   for (u32 i = 0; i < COUNT_OF(numbers); i++) *numbers[i] = weave_scratch(w, 4);
   t.mixed = weave_scratch(w, 4 * t.heads.width / t.heads.spread);
   for (u32 i = 0; i < t.heads.class_count; i++) emit_class(w, &t, &t.heads.classes[i]);

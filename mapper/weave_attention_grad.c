@@ -10,14 +10,15 @@ typedef struct grad {
   // sequence; or where they belong, if that is F32 and needs no other row.
   bool in_place;
   u32 sums, sums_bytes;
-  u32 start, share, slopes; // addresses: minus lse, minus dy . y, by token; by key the gradient of the score
+  u32 minus;                // addresses of F32: the constant -1
+  u32 start, share, slopes; // minus lse, minus dy . y, by token; by key the gradient of the score
   u32 dys, dq;              // of the query, by feature
   u32 up[2];                // colors north, by the parity of the sender's rows above
 } grad;
 
 // ---- sums of keys (block 1) and values (2)
 
-// `tokens` of each feature, where they belong: of the head and sequence, from the row's first on.
+// Where they belong: all of the head's features of the sequence's tokens in the row.
 static u32 belonging(weave *w, const grad *g, const heads_class *c, u32 block) {
   const weave_place *p = &w->places[g->dqkv];
   const u32 v = weave_heads_view(w, p->type, df_just((i32)(p->address + block * p->block_bytes)),
@@ -87,10 +88,11 @@ static void emit_sums(weave *w, const grad *g, const heads_class *c) {
 
 // ---- a head
 
-// Minus the logarithms, and minus dy . y, of all tokens of the row.
+// Minus the logarithms, and minus dy . y by the column's features, of all tokens of the row: scores and their gradients
+// begin there, and sums over the head's columns make them whole.
 static void emit_starts(weave *w, const grad *g, const heads_class *c) {
   const u32 tokens = c->sequences * c->queries, start = weave_heads_array(w, g->start, tokens),
-            share = weave_heads_array(w, g->share, tokens), minus = weave_heads_array(w, g->heads.minus, 1),
+            share = weave_heads_array(w, g->share, tokens), minus = weave_heads_array(w, g->minus, 1),
             reg = weave_heads_feature_reg(c);
   df_build_op(w->b, df_vvv(DF_SCALE, start, weave_heads_statistics(w, c, g->lse), minus));
   df_build_op(w->b, df_vn(DF_FILL, share, df_just(0)));
@@ -145,6 +147,7 @@ static void emit_query(weave *w, const grad *g, const heads_class *c) {
 
 static void emit_class(weave *w, const grad *g, const heads_class *c) {
   weave_heads_open(w, &g->heads, c);
+  weave_heads_constant(w, g->minus, -1);
   weave_heads_loop(w, c, HEADS_EACH);
   emit_starts(w, g, c);
   weave_heads_loop(w, c, HEADS_SEQUENCES);
@@ -180,6 +183,7 @@ bool weave_attention_grad(weave *w, const graph_node *node) {
   g.in_place = w->places[g.dqkv].type == DF_F32 && g.heads.seq_rows == 1;
   g.sums_bytes = 4 * features * g.heads.seq;
   if (!g.in_place) g.sums = weave_scratch(w, 2 * g.sums_bytes);
+  g.minus = weave_scratch(w, 4);
   g.start = weave_scratch(w, 4 * w->tokens.row_max);
   g.share = weave_scratch(w, 4 * w->tokens.row_max);
   g.slopes = weave_scratch(w, 4 * g.heads.seq);

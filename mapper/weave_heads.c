@@ -106,15 +106,14 @@ weave_heads weave_heads_begin(weave *w, const graph_node *node, u32 qkv) {
                    .alibi = w->graph->model.position == POSITION_ALIBI};
   h.spread = axis->unit < h.width ? h.width / axis->unit : 1;
   h.sum = weave_row_sum_routes(w, h.columns, h.spread);
-  u32 *const numbers[] = {&h.zero, &h.one, &h.minus, &h.factor};
-  for (u32 i = 0; i < COUNT_OF(numbers); i++) *numbers[i] = weave_scratch(w, 4);
+  h.factor = weave_scratch(w, 4);
   h.queries = weave_scratch(w, 4 * h.width / h.spread);
   if (h.alibi) {
     h.slopes = weave_scratch(w, 4 * (h.spread > 1 ? 1 : weave_tile_max(axis) / h.width));
     h.distances = weave_scratch(w, 4 * h.seq);
   }
-  h.scores = weave_scratch(w, 4 * h.seq); // behind the distances: dataflow_check takes their address and length for
-                                          // independent, and so up to twice as long
+  // Behind the distances: their address falls as their length grows, which dataflow_check takes for independent.
+  h.scores = weave_scratch(w, 4 * h.seq);
   h.shares = share_exponents(w, &h);
   h.exponents = h.shares > 1 ? weave_scratch(w, 4 * h.seq) : h.scores;
   if (h.seq_rows > 1) {
@@ -129,13 +128,11 @@ weave_heads weave_heads_begin(weave *w, const graph_node *node, u32 qkv) {
 
 // ---- loops
 
-static const struct {
-  u32 reg, step; // a register that goes on from one loop to the next; 0: none
-} loops[] = {
-    [HEADS_EACH] = {HEADS_HEAD, 0},
-    [HEADS_SEQUENCES] = {HEADS_SEQUENCE, 0},
-    [HEADS_QUERIES] = {HEADS_QUERY, HEADS_TOKEN},
-    [HEADS_FEATURES] = {HEADS_FEATURE, HEADS_TILE},
+static const u32 loop_registers[] = {
+    [HEADS_EACH] = HEADS_HEAD,
+    [HEADS_SEQUENCES] = HEADS_SEQUENCE,
+    [HEADS_QUERIES] = HEADS_QUERY,
+    [HEADS_FEATURES] = HEADS_FEATURE,
 };
 
 static u32 times(const heads_class *c, heads_loop over) {
@@ -152,10 +149,11 @@ static void step(weave *w, u32 reg, i32 by) {
 void weave_heads_loop(weave *w, const heads_class *c, heads_loop over) {
   if (over == HEADS_EACH && c->heads > 1) df_build_op(w->b, df_rn(DF_SET, HEADS_TILE, df_just(0)));
   if (over == HEADS_SEQUENCES && c->sequences > 1) df_build_op(w->b, df_rn(DF_SET, HEADS_TOKEN, df_just(0)));
-  if (times(c, over) > 1) df_build_op(w->b, df_rn(DF_LOOP, loops[over].reg, df_just((i32)times(c, over))));
+  if (times(c, over) > 1) df_build_op(w->b, df_rn(DF_LOOP, loop_registers[over], df_just((i32)times(c, over))));
 }
 
-// HEADS_TILE runs through the features of a head time and again, and to the next head at last.
+// HEADS_TOKEN goes on from sequence to sequence. HEADS_TILE runs through the features of a head time and again, and to
+// the next head at last.
 void weave_heads_loop_end(weave *w, const heads_class *c, heads_loop over) {
   const i32 features = (i32)c->features;
   if (over == HEADS_QUERIES && c->sequences > 1) step(w, HEADS_TOKEN, 1);
@@ -248,7 +246,7 @@ static void emit(weave *w, df_instruction i) {
   df_build_op(w->b, i);
 }
 
-static void constant(weave *w, u32 address, double value) {
+void weave_heads_constant(weave *w, u32 address, double value) {
   emit(w, df_vn(DF_CONST, weave_heads_array(w, address, 1), df_number((float)value)));
 }
 
@@ -311,9 +309,7 @@ void weave_heads_open(weave *w, const weave_heads *h, const heads_class *c) {
     weave_class_also(w, c->columns, (weave_run){c->rows.first + row, c->rows.count, c->rows.step});
   df_build_task(w->b, "main");
   df_build_start_active(w->b);
-  constant(w, h->one, 1);
-  constant(w, h->minus, -1);
-  constant(w, h->factor, h->scale);
+  weave_heads_constant(w, h->factor, h->scale);
   if (h->alibi && c->place == 0) {
     emit_distances(w, h);
     emit_slopes(w, h, c);

@@ -4,7 +4,7 @@
 
 #include "mapper/weave_parts.h"
 
-// Registers. Loops over one thing are left out, and the register is never written.
+// Registers. A loop over one thing is left out, and its register stays 0.
 enum {
   HEADS_HEAD,     // of the column's whole heads
   HEADS_SEQUENCE, // of the row's whole sequences
@@ -35,19 +35,21 @@ typedef struct weave_heads {
   weave_row_sum sum;
   u32 baton;                    // color
   u32 gathered, gathered_bytes; // address of keys [feature][seq]; so many bytes on lie values
-  u32 zero, one, minus, factor; // addresses of F32: constants, the scale
-  u32 slopes, distances;        // by head; j - i, where the last one is 0
-  u32 queries, scores;          // [feature], scaled; [key]
-  u32 exponents, shares;        // [key]; a head's columns that divide them (1: each takes all, in the scores' place)
+  // Addresses of F32
+  u32 factor;            // the scale
+  u32 slopes, distances; // [head]; j - i, where the last one is 0
+  u32 queries, scores;   // [feature], scaled; [key]
+  u32 exponents, shares; // [key]; a head's columns that divide them (1: each takes all, in the scores' place)
   u32 class_count;
   heads_class *classes;
 } weave_heads;
 
 // Colors, routes, scratch and classes of the open phase.
 weave_heads weave_heads_begin(weave *w, const graph_node *node, u32 qkv);
-// Opens the class and its task, emits the constants and, with several rows to a sequence, the exchange: after it every
+// Opens the class and its task, emits what begins it and, with several rows to a sequence, the exchange: after it every
 // row has the keys and values of the rows above and its own.
 void weave_heads_open(weave *w, const weave_heads *h, const heads_class *c);
+void weave_heads_constant(weave *w, u32 address, double value); // one F32
 // Loops, with what steps beside them: over the column's heads, the row's sequences, the sequence's queries in the row,
 // the head's features in the column.
 typedef enum heads_loop { HEADS_EACH, HEADS_SEQUENCES, HEADS_QUERIES, HEADS_FEATURES } heads_loop;
@@ -76,10 +78,10 @@ u32 weave_heads_repeat(weave *w, const heads_class *c, u32 address, u32 reg);
 // One of an array: R(reg) counts.
 u32 weave_heads_at(weave *w, u32 address, u32 reg);
 
-// Vectors of tensors: what the query sees of a feature, from all rows above too (block 1: keys, 2: values); the
-// features of the head at the query (column by column of the tile); all of the row's tokens of a head's statistic, or
-// the query's.
-u32 weave_heads_seen(weave *w, const weave_heads *h, const heads_class *c, u32 block, u32 first); // R = 0: this feature
+// Vectors of tensors: what the query sees of a feature, counted from the head's `first`, in all rows above too (block
+// 1: keys, 2: values); the head's features of the query; a head's statistic of all of the row's tokens, or of the
+// query.
+u32 weave_heads_seen(weave *w, const weave_heads *h, const heads_class *c, u32 block, u32 first);
 u32 weave_heads_query(weave *w, const heads_class *c, u32 tensor, u32 block);
 u32 weave_heads_statistics(weave *w, const heads_class *c, u32 tensor);
 u32 weave_heads_statistic(weave *w, const heads_class *c, u32 tensor);

@@ -2,8 +2,6 @@
 #include "tests/kernels_naive.h"
 #include "tests/weave_support.h"
 
-#include "mapper/weave_heads.h"
-
 #include <math.h>
 #include <string.h>
 
