@@ -52,7 +52,7 @@ weave_runs weave_group_columns(u32 columns, u32 group) {
   weave_runs r = {0};
   const u32 groups = columns / group;
   require(groups * group == columns);
-  if (groups < group) {
+  if (4 * groups < group) {
     for (u32 k = 0; k < groups; k++) {
       const u32 first = k * group;
       add_run(&r, first, 1, 1);
