@@ -7,7 +7,7 @@
 #include <math.h>
 
 // Rounding that a value may have gathered, in units of its type's last place; a wrong term is far beyond.
-enum { UNITS_32 = 1024, UNITS_16 = 64 };
+enum { UNITS_32 = 1024, UNITS_16 = 16 };
 
 static double limit_of(u8 type) {
   return type == DF_F32 ? ldexp(UNITS_32, -24) : type == DF_F16 ? ldexp(UNITS_16, -11) : ldexp(UNITS_16, -8);

@@ -1,4 +1,5 @@
 // weft simulate: one training step on the modelled machine, without training anything.
+#include "runtime/check_numbers.h"
 #include "runtime/commands.h"
 #include "runtime/output.h"
 #include "runtime/run_data.h"
@@ -98,11 +99,51 @@ static bool band(const run_spec *r, arena *a, step_sim *s, status *st) {
   return true;
 }
 
+// ---- the fabric's numbers beside the host's
+
+static void print_numbers(const number_check *n) {
+  output_format("%-28s %-28s %s\n", "tensor", "made by", "deviation of its largest");
+  for (u32 i = 0; i < n->row_count; i++)
+    output_format("%-28s %-28s %.2e%s\n", n->rows[i].tensor, n->rows[i].node, n->rows[i].deviation,
+                  n->rows[i].pass ? "" : "  DIFFERS");
+  output_format("loss %.7g on the fabric, %.7g on the host; %u tensors, limit %.2e\n", n->loss, n->loss_backend,
+                n->row_count, n->limit);
+}
+
+static void print_numbers_json(const number_check *n) {
+  json_t *d = output_document("check-numbers"), *rows = json_array();
+  for (u32 i = 0; i < n->row_count; i++)
+    json_array_append_new(rows, json_pack("{s:s,s:s,s:o,s:b}", "tensor", n->rows[i].tensor, "node", n->rows[i].node,
+                                          "deviation", output_real(n->rows[i].deviation), "pass", n->rows[i].pass));
+  json_object_set_new(d, "loss", output_real(n->loss));
+  json_object_set_new(d, "loss_host", output_real(n->loss_backend));
+  json_object_set_new(d, "limit", output_real(n->limit));
+  json_object_set_new(d, "cycles", json_integer((json_int_t)n->cycles));
+  json_object_set_new(d, "pass", json_boolean(!n->first));
+  json_object_set_new(d, "tensors", rows);
+  output_json(d);
+}
+
+static bool compare_numbers(const command_call *c, const run_spec *r, status *st) {
+  number_check n;
+  if (r->engine.name != ENGINE_FABRIC)
+    return status_fail(st, CODE_USAGE, "--check-numbers: only engine.name=fabric has numbers to check");
+  if (!check_numbers(r, c->memory, &n, st)) return false;
+  if (command_flag(c, "json"))
+    print_numbers_json(&n);
+  else
+    print_numbers(&n);
+  return !n.first ||
+         status_fail(st, CODE_CHECK, "%s, made by %s, is %.2e of its largest away from the host's, more than %.2e",
+                     n.first->tensor, n.first->node, n.first->deviation, n.limit);
+}
+
 static bool run(const command_call *c, status *st) {
   run_spec *r = arena_array(c->memory, run_spec, 1);
   step_sim *s = arena_array(c->memory, step_sim, 1);
-  bool ok = command_run_spec(c, command_argument(c, 0), r, st) && run_data_vocab(r, c->memory, st) &&
-            step_sim_run(r, true, c->memory, s, st) && band(r, c->memory, s, st);
+  if (!command_run_spec(c, command_argument(c, 0), r, st) || !run_data_vocab(r, c->memory, st)) return false;
+  if (command_flag(c, "check-numbers")) return compare_numbers(c, r, st);
+  bool ok = step_sim_run(r, true, c->memory, s, st) && band(r, c->memory, s, st);
   if (!ok) return false;
   u64 id = 0;
   if (command_value(c, "db") && !step_record(r, s, c->memory, &id, st)) return false;
@@ -119,6 +160,7 @@ static bool run(const command_call *c, status *st) {
 }
 
 static const command_option options[] = {
+    {"check-numbers", NULL, "engine.name=fabric: every activation and gradient of a step beside the host's", NULL},
     {"trace", "FILE.pftrace", "write the step as a trace that Perfetto opens", NULL},
 };
 

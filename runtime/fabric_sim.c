@@ -108,7 +108,7 @@ static void fill_result(const fabric_step *f, arena *a, step_sim *s) {
                        .by_phase = by_phase,
                        .first_repeat_cycles = (double)fabric_step_cycles(f) / repeat};
   for (u32 i = 0; i < w->phase_count; i++) {
-    const double cycles = (double)times[i].cycles, busy = (double)times[i].busy;
+    const double cycles = (double)times[i].cycles, busy = fmin((double)times[i].busy, cycles); // set-ups overlap
     for (u32 k = 0; k < s->plan.microbatches; k++) sim_counts_add(&e->counts, &times[i].counts);
     spans[i] = (engine_span){.start_cycle = (double)times[i].start,
                              .end_cycle = (double)times[i].start + cycles,

@@ -26,6 +26,7 @@ struct fabric_step {
   float loss;
   u32 entering_tensor, leaving_tensor;
   u64 cycles, flip_at;
+  u32 flip_phase;
   trainer_source source;
   fabric_step_watch *watch;
   void *user;
@@ -131,7 +132,8 @@ void fabric_step_observe(fabric_step *f, fabric_step_watch *watch, void *user) {
   f->user = user;
 }
 
-void fabric_step_flip(fabric_step *f, u64 nth_hop) {
+void fabric_step_flip(fabric_step *f, u32 phase, u64 nth_hop) {
+  f->flip_phase = phase;
   f->flip_at = nth_hop;
 }
 
@@ -194,8 +196,10 @@ static bool run_phases(fabric_step *f, kind *k, u32 node_end, u32 first) {
   u64 at = 0;
   for (u32 p = 0; p < k->step.phase_count && k->step.phases[p].node < node_end; p++) {
     fabric_result r;
-    k->w.flip_at = f->flip_at;
-    f->flip_at = UINT64_MAX;
+    if (p == f->flip_phase) {
+      k->w.flip_at = f->flip_at;
+      f->flip_at = UINT64_MAX;
+    }
     if (!wafer_run(&k->w, p, &o, UINT64_MAX, &r, &f->st)) return false;
     at += change;
     k->times[p] = (fabric_phase_time){.start = at, .cycles = r.cycles, .busy = r.busy};

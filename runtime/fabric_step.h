@@ -44,5 +44,5 @@ u64 fabric_step_cycles(const fabric_step *f); // of the latest step: all microba
 // those who compare. NULL: nobody.
 typedef void fabric_step_watch(void *user, const wafer *w, u32 phase, u32 first_sequence);
 void fabric_step_observe(fabric_step *f, fabric_step_watch *watch, void *user);
-// For tests: the n-th wavelet-hop of the next phase that runs is hit.
-void fabric_step_flip(fabric_step *f, u64 nth_hop);
+// For tests: the n-th wavelet-hop is hit the next time that this phase runs.
+void fabric_step_flip(fabric_step *f, u32 phase, u64 nth_hop);
