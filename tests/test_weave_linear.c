@@ -112,7 +112,9 @@ static const linear_case shapes[] = {
     {.in = 3, .out = 2, .seq = 2, .sequences = 1, .width = 6, .height = 5},  // a grid larger than either
     {.in = 2, .out = 7, .seq = 3, .sequences = 1, .width = 6, .height = 2},
     {.in = 1, .out = 6, .seq = 4, .sequences = 2, .width = 5, .height = 2},
-    {.in = 29, .out = 11, .seq = 3, .sequences = 4, .width = 2, .height = 2}, // more features than are written out
+    {.in = 29, .out = 11, .seq = 3, .sequences = 4, .width = 2, .height = 2},  // two columns with many features each
+    {.in = 16, .out = 10, .seq = 39, .sequences = 5, .width = 5, .height = 7}, // east of a sender goes faster than west
+    {.in = 4, .out = 6, .seq = 40, .sequences = 1, .width = 3, .height = 1},   // long instructions
     {.in = 10, .out = 12, .seq = 4, .sequences = 2, .width = 3, .height = 2, .heads = 2}, // heads in columns
     {.in = 10, .out = 24, .seq = 4, .sequences = 2, .width = 6, .height = 4, .heads = 2}, // columns share a head
     {.in = 3, .out = 24, .seq = 4, .sequences = 2, .width = 5, .height = 2, .heads = 4},
