@@ -73,7 +73,9 @@ static subject subject_of(const request *r, u32 config, u32 threads) {
   *g = s.g;
   train_options *o = arena_array(s.a, train_options, 1);
   *o = s.options;
-  s.t = trainer_create(&(trainer_setup){g, o, trainer_kernels(o), 1, threads}, s.a, &st);
+  s.t = trainer_create(
+      &(trainer_setup){.graph = g, .options = o, .kernels = trainer_kernels(o), .seed = 1, .threads = threads}, s.a,
+      &st);
   if (!s.t) stop(st.text);
   u32 tokens = o->batch * o->seq;
   s.tokens = tokens;
@@ -85,9 +87,9 @@ static subject subject_of(const request *r, u32 config, u32 threads) {
 
 // What was measured of one model on one number of threads.
 typedef struct figures {
-  double by_wall, by_cpu;        // tokens per second; the latter as if the threads had the cores for themselves
-  double gflops, peak, share;    // per thread, by CPU time
-  double flop, bytes; // per token; of the trainer
+  double by_wall, by_cpu;     // tokens per second; the latter as if the threads had the cores for themselves
+  double gflops, peak, share; // per thread, by CPU time
+  double flop, bytes;         // per token; of the trainer
 } figures;
 
 static figures measure(subject *s, u32 threads, double seconds) {
@@ -124,17 +126,18 @@ static void show_profile(subject *s, double flop_seconds) {
   cpu = measure_cpu_s() - cpu;
   u32 count = execute_times(e, rows);
   for (u32 i = 0; i < count; i++)
-    printf("   %-22s %6.1f%%  %9.3f ms  %7llu calls\n", rows[i].name, 100 * rows[i].seconds / cpu, 1e3 * rows[i].seconds / 3,
-           (unsigned long long)rows[i].calls / 3);
+    printf("   %-22s %6.1f%%  %9.3f ms  %7llu calls\n", rows[i].name, 100 * rows[i].seconds / cpu,
+           1e3 * rows[i].seconds / 3, (unsigned long long)rows[i].calls / 3);
   printf("   of %.1f ms of CPU a step; its FLOP take %.1f ms at the peak\n", 1e3 * cpu / 3, 1e3 * flop_seconds);
   execute_profile(e, false);
 }
 
 static void show(const figures *f, u32 config, u32 threads) {
-  printf("%c  L%u N%u H%u T%u B%u V%u  %u thread%s  %9.0f tokens/s (%.0f by wall)  %6.1f GFLOP/s a thread, %2.0f%% of %.1f  %5.0f MB\n",
-         configs[config].name, configs[config].layers, configs[config].width, configs[config].heads, configs[config].seq,
-         configs[config].batch, configs[config].vocab, threads, threads > 1 ? "s" : " ", f->by_cpu, f->by_wall, f->gflops,
-         100 * f->share, f->peak, f->bytes / 1e6);
+  printf("%c  L%u N%u H%u T%u B%u V%u  %u thread%s  %9.0f tokens/s (%.0f by wall)  %6.1f GFLOP/s a thread, %2.0f%% of "
+         "%.1f  %5.0f MB\n",
+         configs[config].name, configs[config].layers, configs[config].width, configs[config].heads,
+         configs[config].seq, configs[config].batch, configs[config].vocab, threads, threads > 1 ? "s" : " ", f->by_cpu,
+         f->by_wall, f->gflops, 100 * f->share, f->peak, f->bytes / 1e6);
   fflush(stdout);
 }
 
@@ -158,14 +161,16 @@ static json_t *run_one(const request *r, u32 config, u32 threads) {
   if (!r->json) show(&f, config, threads);
   if (r->profile && !r->json) show_profile(&s, f.flop * s.tokens / f.peak / 1e9);
   const char name[2] = {configs[config].name, 0};
-  json_t *row = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "config", name, "threads", (int)threads,
-                          "tokens_per_s", f.by_cpu, "tokens_per_s_wall", f.by_wall, "gflops_per_thread", f.gflops,
-                          "peak_gflops_per_thread", f.peak, "share", f.share, "flop_per_token", f.flop, "bytes", f.bytes);
+  json_t *row =
+      json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "config", name, "threads", (int)threads,
+                "tokens_per_s", f.by_cpu, "tokens_per_s_wall", f.by_wall, "gflops_per_thread", f.gflops,
+                "peak_gflops_per_thread", f.peak, "share", f.share, "flop_per_token", f.flop, "bytes", f.bytes);
   arena_destroy(s.a);
   if (!r->torch) return row;
   double other = torch_rate(configs[config].name, threads);
   if (other > 0) json_object_set_new(row, "torch_tokens_per_s", json_real(other));
-  if (!r->json && other > 0) printf("   PyTorch %.0f tokens/s by wall: ours is %.2f times it\n", other, f.by_wall / other);
+  if (!r->json && other > 0)
+    printf("   PyTorch %.0f tokens/s by wall: ours is %.2f times it\n", other, f.by_wall / other);
   return row;
 }
 
@@ -173,17 +178,25 @@ static request request_of(int argc, char **argv) {
   request r = {.which = "abcd", .threads = {1, 2}, .thread_counts = 2, .seconds = 2};
   for (int i = 1; i < argc; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
-    if (!strcmp(argv[i], "--json")) r.json = true;
-    else if (!strcmp(argv[i], "--torch")) r.torch = true;
-    else if (!strcmp(argv[i], "--profile")) r.profile = true;
-    else if (!strcmp(argv[i], "--config")) r.which = value, i++;
-    else if (!strcmp(argv[i], "--seconds")) r.seconds = strtod(value, NULL), i++;
-    else if (!strcmp(argv[i], "--set") && r.set_count < SETS_MAX) r.sets[r.set_count++] = value, i++;
+    if (!strcmp(argv[i], "--json"))
+      r.json = true;
+    else if (!strcmp(argv[i], "--torch"))
+      r.torch = true;
+    else if (!strcmp(argv[i], "--profile"))
+      r.profile = true;
+    else if (!strcmp(argv[i], "--config"))
+      r.which = value, i++;
+    else if (!strcmp(argv[i], "--seconds"))
+      r.seconds = strtod(value, NULL), i++;
+    else if (!strcmp(argv[i], "--set") && r.set_count < SETS_MAX)
+      r.sets[r.set_count++] = value, i++;
     else if (!strcmp(argv[i], "--threads")) {
       char *end = argv[++i];
       for (r.thread_counts = 0; end && *end && r.thread_counts < THREADS_MAX; end += *end == ',')
         r.threads[r.thread_counts++] = (u32)strtoul(end, &end, 10);
-    } else stop("usage: bench_train [--config abcd] [--threads 1,2] [--seconds 2] [--set key=value] [--torch] [--profile] [--json]");
+    } else
+      stop("usage: bench_train [--config abcd] [--threads 1,2] [--seconds 2] [--set key=value] [--torch] [--profile] "
+           "[--json]");
   }
   return r;
 }
@@ -191,7 +204,8 @@ static request request_of(int argc, char **argv) {
 int main(int argc, char **argv) {
   request r = request_of(argc, argv);
   json_t *rows = json_array();
-  if (!r.json) printf("FLOP by explicit count, causal half of attention; tokens/s and shares by the CPU time the threads got\n");
+  if (!r.json)
+    printf("FLOP by explicit count, causal half of attention; tokens/s and shares by the CPU time the threads got\n");
   for (u32 c = 0; c < COUNT_OF(configs); c++)
     for (u32 t = 0; strchr(r.which, configs[c].name) && t < r.thread_counts; t++)
       json_array_append_new(rows, run_one(&r, c, r.threads[t]));

@@ -91,7 +91,8 @@ static void drop(weave *w, const cell *c, df_affine outputs, u32 color, u32 thre
 static void send(weave *w, const cell *c, u32 at, u32 count, u32 color, u32 thread) {
   const reduction *r = c->r;
   const u32 address = r->dy->blocks > 1 ? r->packed : r->dy->address;
-  const u32 own = weave_table(w, "own", w->type, address + at * r->dy->pitch, c->tokens, count, r->dy->pitch);
+  const u32 own =
+      weave_table(w, "own", (weave_rows_at){w->type, address + at * r->dy->pitch, c->tokens, count, r->dy->pitch});
   const u32 out = weave_out(w, "send", c->wire, df_just((i32)(c->tokens * count)), color);
   df_build_op(w->b, df_on(df_vv(DF_MOV, out, own), thread));
 }
@@ -134,10 +135,11 @@ static void pack(weave *w, const cell *c) {
   const weave_place *dy = c->r->dy;
   const u32 features = c->out / dy->blocks;
   for (u32 b = 0; b < dy->blocks && dy->blocks > 1; b++) {
-    const u32 from =
-        weave_table(w, "block", w->type, dy->address + b * dy->block_bytes, c->tokens, features, dy->pitch);
-    const u32 to =
-        weave_table(w, "packed", w->type, c->r->packed + b * dy->pitch, c->tokens, features, dy->blocks * dy->pitch);
+    const u32 from = weave_table(
+        w, "block", (weave_rows_at){w->type, dy->address + b * dy->block_bytes, c->tokens, features, dy->pitch});
+    const u32 to = weave_table(
+        w, "packed",
+        (weave_rows_at){w->type, c->r->packed + b * dy->pitch, c->tokens, features, dy->blocks * dy->pitch});
     df_build_op(w->b, df_vv(DF_MOV, to, from));
   }
 }

@@ -49,7 +49,7 @@ static u32 total_at(weave *w, const cell *c, i32 rows_before) {
 
 static u32 totals_of(weave *w, const cell *c) {
   const product *p = c->p;
-  const u32 v = weave_table(w, "totals", DF_F32, p->totals, c->tokens, c->out, p->total_pitch);
+  const u32 v = weave_table(w, "totals", (weave_rows_at){DF_F32, p->totals, c->tokens, c->out, p->total_pitch});
   if (p->in_place) df_build_moved_by(w->b, v, R_BLOCK, (i32)p->out->block_bytes);
   return v;
 }
@@ -169,7 +169,7 @@ static u32 receive_bias(weave *w, const cell *c) {
 static void finish_own(weave *w, const cell *c, u32 scale) {
   const product *p = c->p;
   const bool add = p->node->accumulate & 1, scaled = scale != NO_VECTOR;
-  const u32 y = weave_table(w, "y", p->out->type, p->out->address, c->tokens, c->out, p->out->pitch);
+  const u32 y = weave_table(w, "y", (weave_rows_at){p->out->type, p->out->address, c->tokens, c->out, p->out->pitch});
   df_build_moved_by(w->b, y, R_BLOCK, (i32)p->out->block_bytes);
   const u32 all = p->in_place ? y : totals_of(w, c);
   if (p->bias != GRAPH_NONE) {

@@ -12,9 +12,10 @@ weave_runs weave_product_columns(const weave_axis *in, const weave_axis *out, bo
   return weave_columns(in->parts > out->parts ? in->parts : out->parts, axes, parity);
 }
 
-u32 weave_table(weave *w, const char *name, u32 type, u32 address, u32 each, u32 count, u32 pitch) {
-  const u32 v = weave_at(w, name, type, address, df_just((i32)(each * count)));
-  if (count > 1 && pitch != each * df_type_bytes(type)) df_build_rows(w->b, v, df_just((i32)each), (i32)pitch);
+u32 weave_table(weave *w, const char *name, weave_rows_at at) {
+  const u32 v = weave_at(w, name, at.type, at.address, df_just((i32)(at.each * at.count)));
+  if (at.count > 1 && at.pitch != at.each * df_type_bytes(at.type))
+    df_build_rows(w->b, v, df_just((i32)at.each), (i32)at.pitch);
   return v;
 }
 

@@ -19,7 +19,10 @@ static inline df_affine weave_plus(df_affine v, i32 n) {
 weave_runs weave_product_columns(const weave_axis *in, const weave_axis *out, bool parity);
 
 // A vector over `count` rows of `each` elements that are `pitch` bytes apart.
-u32 weave_table(weave *w, const char *name, u32 type, u32 address, u32 each, u32 count, u32 pitch);
+typedef struct weave_rows_at {
+  u32 type, address, each, count, pitch;
+} weave_rows_at;
+u32 weave_table(weave *w, const char *name, weave_rows_at at);
 
 // The open task waits until the microthread has completed what it does.
 void weave_await(weave *w, u32 thread);

@@ -93,7 +93,7 @@ bool wafer_run(wafer *w, u32 phase, const fabric_options *o, u64 max_cycles, fab
   if (ok) {
     exchange_memory(w, f, &p->flow, false);
     each_stream(w, f, p, false);
-    if (w->flip_at != UINT64_MAX) fabric_flip(f, w->flip_at, 22);
+    if (w->flip_at != UINT64_MAX) fabric_flip(f, w->flip_at, 26); // of an F32 the exponent
     w->flip_at = UINT64_MAX;
     ok = fabric_run(f, max_cycles, ret_result, st);
   }

@@ -25,13 +25,15 @@ static curve trained(const kernel_table *k, activation_kind activation, recomput
   o.batch = BATCH, o.seq = SEQ, o.steps = STEPS, o.lr = 0.004, o.eps = 1e-8, o.recompute = recompute;
   graph g;
   support_ok(graph_build(&m, (base_hyper){o.lr, 0, o.eps}, SEQ, a, &g, &st), &st);
-  trainer *t = trainer_create(&&, a, &st);
+  trainer *t =
+      trainer_create(&(trainer_setup){.graph = &g, .options = &o, .kernels = k, .seed = 3, .threads = 2}, a, &st);
   assert_non_null(t);
   curve c;
   u32 ids[BATCH * SEQ + 1];
   for (u32 s = 0; s < STEPS; s++) { // each token follows from the last, but for some noise
     for (u32 i = 0; i <= BATCH * SEQ; i++)
-      ids[i] = i && random_below(1, RANDOM_TEST, s, i, 8) ? (ids[i - 1] * 3 + 1) % VOCAB : (u32)random_below(2, RANDOM_TEST, s, i, VOCAB);
+      ids[i] = i && random_below(1, RANDOM_TEST, s, i, 8) ? (ids[i - 1] * 3 + 1) % VOCAB
+                                                          : (u32)random_below(2, RANDOM_TEST, s, i, VOCAB);
     c.loss[s] = trainer_step_on(t, ids, ids + 1).loss;
   }
   arena_destroy(a);
@@ -47,7 +49,8 @@ static void compare(const kernel_table *fast, const kernel_table *naive, double 
       worst = fmax(worst, fabs(a.loss[s] - b.loss[s]));
       assert_true(a.loss[s] == again.loss[s]);
     }
-    if (getenv("WEFT_SHOW")) print_message("activation %d: %.4f to %.4f, worst %.2g\n", (int)act, a.loss[0], a.loss[STEPS - 1], worst);
+    if (getenv("WEFT_SHOW"))
+      print_message("activation %d: %.4f to %.4f, worst %.2g\n", (int)act, a.loss[0], a.loss[STEPS - 1], worst);
     assert_true(a.loss[STEPS - 1] < 0.7 * a.loss[0]);
     if (!(worst <= limit)) fail_msg("curves part by %g", worst);
   }

@@ -74,7 +74,8 @@ static const graph *build(fixture *f) {
 }
 
 static trainer *create(fixture *f, u64 seed, u32 threads) {
-  trainer_setup s = {build(f), &f->options, kernels_fast(), seed, threads};
+  trainer_setup s = {
+      .graph = build(f), .options = &f->options, .kernels = kernels_fast(), .seed = seed, .threads = threads};
   status st = {0};
   trainer *t = trainer_create(&s, f->a, &st);
   support_ok(t != NULL, &st);
@@ -87,7 +88,9 @@ static step_result steps(fixture *f, trainer *t, u32 count) {
   return r;
 }
 
-static const char *path_of(fixture *f, const char *name) { return arena_format(f->a, "%s/%s", f->folder, name); }
+static const char *path_of(fixture *f, const char *name) {
+  return arena_format(f->a, "%s/%s", f->folder, name);
+}
 
 static void save(fixture *f, const trainer *t, const char *name) {
   status st = {0};
@@ -315,7 +318,9 @@ static void refuses_damage(void **state) {
   refused(f, t, "c", CODE_DATA, "optimizer.safetensors");
 }
 
-static bool exists(fixture *f, const char *name) { return access(path_of(f, name), F_OK) == 0; }
+static bool exists(fixture *f, const char *name) {
+  return access(path_of(f, name), F_OK) == 0;
+}
 
 static void replaces_whole_folders(void **state) {
   fixture *f = *state;

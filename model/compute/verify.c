@@ -263,7 +263,7 @@ static bool run(replay *p, status *st) {
     return status_fail(st, CODE_DATA, "%s: %s", p->path, why.text);
   if (!load_tokens(p, "tokens", &p->inputs, st) || !load_tokens(p, "targets", &p->targets, st)) return false;
   if (p->o->sabotage) p->o->sabotage(&p->g, o, p->o->user);
-  trainer_setup setup = {&p->g, o, p->o->kernels, 0, p->o->threads ? p->o->threads : 1, NULL};
+  trainer_setup setup = {.graph = &p->g, .options = o, .kernels = p->o->kernels, .threads = p->o->threads ? p->o->threads : 1};
   if (p->o->open_source && !(setup.source = p->o->open_source(p->o->user, &p->g, o->batch, p->a, st))) return false;
   p->t = trainer_create(&setup, p->a, st);
   p->rows = arena_array(p->a, verify_row, p->file.count);
