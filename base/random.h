@@ -10,7 +10,8 @@ typedef enum random_purpose {
   RANDOM_EVAL = 3,   // held-out windows
   RANDOM_SAMPLE = 4, // text generation
   RANDOM_TEST = 5,
-  RANDOM_SWEEP = 6 // points of a sweep; stream = hash of the key
+  RANDOM_SWEEP = 6, // points of a sweep; stream = hash of the key
+  RANDOM_MASK = 7   // tokens hidden from an encoder; stream = step
 } random_purpose;
 
 // One 128-bit block for (seed, purpose, stream, index).

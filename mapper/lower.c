@@ -21,6 +21,12 @@ static lower_node *const families[OP_COUNT] = {
     [OP_ACTIVATION_GRAD] = lower_activation_grad,
     [OP_RESIDUAL_GRAD] = lower_residual,
     [OP_EMBED_GRAD] = lower_embed_grad,
+    [OP_RMSNORM] = lower_norm,
+    [OP_GATE] = lower_gate,
+    [OP_ROTARY] = lower_rotary,
+    [OP_RMSNORM_GRAD] = lower_norm_grad,
+    [OP_GATE_GRAD] = lower_gate_grad,
+    [OP_ROTARY_GRAD] = lower_rotary,
 };
 
 static void *grow(arena *a, void *old, u32 count, u32 *room, size_t size) {
@@ -61,19 +67,6 @@ u32 lower_total(const lowering *l, feature_axis axis) {
                         [AXIS_HIDDEN] = model_hidden_width(m),
                         [AXIS_VOCAB] = m->vocab};
   return totals[axis];
-}
-
-feature_axis lower_axis(const lowering *l, u32 tensor) {
-  const graph_tensor *t = &l->graph->tensors[tensor];
-  const graph_tensor *act = t->kind == TENSOR_ACT_GRAD ? &l->graph->tensors[t->twin] : t;
-  const graph_node *producer = &l->graph->nodes[act->producer];
-  if (act->cols == l->graph->model.width) return AXIS_WIDTH;
-  if (act == &l->graph->tensors[l->graph->logits]) return AXIS_VOCAB;
-  // Q, K and V follow the width's layout; the MLP's hidden features have their own
-  bool feeds_attention = false;
-  for (u32 n = 0; n < l->graph->forward_end; n++)
-    feeds_attention |= l->graph->nodes[n].op == OP_ATTENTION && l->graph->nodes[n].in[0] == producer->out[0];
-  return feeds_attention ? AXIS_QKV : AXIS_HIDDEN;
 }
 
 u32 lower_tokens_max(const lowering *l) {

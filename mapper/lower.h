@@ -25,11 +25,9 @@ typedef struct pe_share {
 } pe_share;
 
 // What a linear product needs to know, in either direction.
-typedef enum feature_axis { AXIS_WIDTH, AXIS_QKV, AXIS_HIDDEN, AXIS_VOCAB } feature_axis;
 u32 lower_share(const tile_column *c, feature_axis axis);  // of one column
 u32 lower_share_max(const lowering *l, feature_axis axis); // of the fullest column
 u32 lower_total(const lowering *l, feature_axis axis);
-feature_axis lower_axis(const lowering *l, u32 tensor); // along the columns of an activation
 
 // Begins a phase for a node; its classes follow. The family fills streams, links and iterations.
 program_phase *lower_phase(lowering *l, phase_family family, const graph_node *node);
@@ -51,6 +49,7 @@ typedef void lower_node(lowering *l, const graph_node *node);
 lower_node lower_linear, lower_grad_x, lower_grad_w;                // lower_matmul.c
 lower_node lower_norm, lower_norm_grad;                             // lower_norm.c
 lower_node lower_activation, lower_activation_grad, lower_residual; // lower_elementwise.c
+lower_node lower_gate, lower_gate_grad, lower_rotary;
 lower_node lower_embed, lower_embed_grad;
 lower_node lower_attention, lower_attention_grad; // lower_attention.c
 lower_node lower_loss, lower_loss_grad;           // lower_loss.c

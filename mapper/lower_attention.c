@@ -1,32 +1,38 @@
-// Causal attention: every key triggers an AXPY per feature over the row's queries, scores chain along
+// Attention: every key triggers an AXPY per feature over the row's queries, scores chain along
 // the columns of a head, the softmax is online and shared between them, probabilities go back along the
 // head, and values are accumulated like weights. Where a sequence spans rows, keys and values rotate
-// down the column; in backward their gradients go with them.
+// down the column, and up as well where tokens see those behind them; in backward their gradients go with them.
 #include "mapper/lower.h"
 
 // Work of one row, over one microbatch.
 typedef struct row_work {
   u64 keys;           // that pass the row's queries, over its sequences
-  u64 pairs;          // (query, key) with key <= query
+  u64 pairs;          // (query, key) that the query sees
   u64 blocks;         // of keys, for rescaling the online softmax
-  u64 received, sent; // keys that come from above, that go on below
+  u64 received, sent; // keys that come from other rows, that go on to the next
+  u64 busiest;        // of `sent` in one direction
 } row_work;
 
 static row_work work_of(const lowering *l, const tile_row *r) {
-  u64 t = r->tokens, s = r->sequences;
-  row_work w;
-  if (l->plan->tiles.row_seqs > 1 || l->plan->tiles.seq_rows == 1) {
-    u64 seq = t / s;
-    w = (row_work){.keys = t, .pairs = s * (seq * (seq + 1) / 2), .blocks = 1};
-  } else {
-    bool last = r->position + 1 == l->plan->tiles.seq_rows;
-    w = (row_work){.keys = r->before + t,
-                   .pairs = t * r->before + t * (t + 1) / 2,
-                   .blocks = r->position + 1,
-                   .received = r->before,
-                   .sent = last ? 0 : r->before + t};
-  }
-  return w;
+  u64 t = r->tokens, s = r->sequences, seq = l->graph->seq, rows = l->plan->tiles.seq_rows;
+  bool causal = l->graph->model.attention == ATTENTION_CAUSAL;
+  if (l->plan->tiles.row_seqs > 1 || rows == 1)
+    return (row_work){.keys = t, .pairs = s * (causal ? seq * (seq + 1) / 2 : seq * seq), .blocks = 1};
+  bool first = r->position == 0, last = r->position + 1 == rows;
+  u64 down = last ? 0 : r->before + t, up = first ? 0 : seq - r->before;
+  if (!causal)
+    return (row_work){.keys = seq,
+                      .pairs = t * seq,
+                      .blocks = rows,
+                      .received = seq - t,
+                      .sent = down + up,
+                      .busiest = down > up ? down : up};
+  return (row_work){.keys = r->before + t,
+                    .pairs = t * r->before + t * (t + 1) / 2,
+                    .blocks = r->position + 1,
+                    .received = r->before,
+                    .sent = down,
+                    .busiest = down};
 }
 
 // Heads that a column shares with its neighbours; a head inside one column sends nothing.
@@ -94,7 +100,7 @@ static void lower_keys(lowering *l, const graph_node *node, u32 passes) {
     row_work w = work_of(l, &l->map.rows[r]);
     if (w.keys > keys) keys = w.keys;
     if (w.pairs > pairs) pairs = w.pairs;
-    if (w.sent > rotated) rotated = w.sent;
+    if (w.busiest > rotated) rotated = w.busiest;
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.rows[r]};
       lower_class(l, ph, pe, w.keys);

@@ -4,8 +4,9 @@
 
 typedef struct element_work {
   feature_axis axis;
-  u32 vector_ops; // multiply-adds per feature over the tokens
-  u32 functions;  // tanh or erf per element
+  u32 vector_ops;  // multiply-adds per feature over the tokens
+  u32 functions;   // tanh, erf or sine per element
+  u32 part, whole; // of the features that are treated; 0 of 0: all
 } element_work;
 
 static void lower_elements(lowering *l, const graph_node *node, element_work w) {
@@ -14,25 +15,56 @@ static void lower_elements(lowering *l, const graph_node *node, element_work w) 
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
       u64 tokens = pe.row->tokens, features = lower_share(pe.column, w.axis);
+      if (w.whole) features = (features * w.part + w.whole - 1) / w.whole;
       lower_class(l, ph, pe, 1);
       lower_op(l, OPCODE_FMA16, w.vector_ops * features, w.vector_ops * features * tokens, 0);
       lower_op(l, OPCODE_TANH, w.functions * features, w.functions * features * tokens, 0);
     }
 }
 
+// Of an activation, forward and in its gradient: x^2 of max(x, 0); the polynomial inside tanh and the product
+// outside; x / 2 inside tanh and the product outside.
+static const element_work forward_work[] = {[ACT_GELU] = {AXIS_HIDDEN, 4, 1, 0, 0},
+                                            [ACT_GELU_ERF] = {AXIS_HIDDEN, 4, 1, 0, 0},
+                                            [ACT_RELU2] = {AXIS_HIDDEN, 2, 0, 0, 0},
+                                            [ACT_SILU] = {AXIS_HIDDEN, 2, 1, 0, 0}};
+static const element_work gradient_work[] = {[ACT_GELU] = {AXIS_HIDDEN, 7, 1, 0, 0},
+                                             [ACT_GELU_ERF] = {AXIS_HIDDEN, 7, 1, 0, 0},
+                                             [ACT_RELU2] = {AXIS_HIDDEN, 2, 0, 0, 0},
+                                             [ACT_SILU] = {AXIS_HIDDEN, 5, 1, 0, 0}};
+
 void lower_activation(lowering *l, const graph_node *node) {
-  // x^2 of max(x, 0); or the polynomial inside tanh and the product outside
-  bool relu2 = l->graph->model.activation == ACT_RELU2;
-  lower_elements(l, node, (element_work){lower_axis(l, node->out[0]), relu2 ? 2 : 4, relu2 ? 0 : 1});
+  lower_elements(l, node, forward_work[l->graph->model.activation]);
 }
 
 void lower_activation_grad(lowering *l, const graph_node *node) {
-  bool relu2 = l->graph->model.activation == ACT_RELU2;
-  lower_elements(l, node, (element_work){lower_axis(l, node->out[0]), relu2 ? 2 : 7, relu2 ? 0 : 1});
+  lower_elements(l, node, gradient_work[l->graph->model.activation]);
+}
+
+// SiLU of the gate, and its product with the other projection.
+void lower_gate(lowering *l, const graph_node *node) {
+  lower_elements(l, node, (element_work){.axis = AXIS_HIDDEN, .vector_ops = 3, .functions = 1});
+}
+
+// The sigmoid s from tanh (2), silu = x s, dup = dy silu, the slope s + silu (1 - s) (2), dgate = dy up slope (2).
+void lower_gate_grad(lowering *l, const graph_node *node) {
+  lower_elements(l, node, (element_work){.axis = AXIS_HIDDEN, .vector_ops = 8, .functions = 1});
+}
+
+// Q and K, two multiply-adds each per feature and a cosine or sine that both use. Which features make a pair is an
+// order of the weights' rows, so pairs are taken to lie inside a PE and rotated ones evenly over a head's columns.
+void lower_rotary(lowering *l, const graph_node *node) {
+  const model_spec *m = &l->graph->model;
+  lower_elements(l, node,
+                 (element_work){.axis = AXIS_WIDTH,
+                                .vector_ops = 4,
+                                .functions = 1,
+                                .part = model_rotary_dims(m),
+                                .whole = model_head_width(m)});
 }
 
 void lower_residual(lowering *l, const graph_node *node) {
-  lower_elements(l, node, (element_work){AXIS_WIDTH, 1, 0});
+  lower_elements(l, node, (element_work){.axis = AXIS_WIDTH, .vector_ops = 1});
 }
 
 static program_phase *lower_edge(lowering *l, const graph_node *node, u32 values_per_wavelet) {

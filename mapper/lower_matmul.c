@@ -47,18 +47,18 @@ static void lower_product(lowering *l, const graph_node *node, phase_family fami
 }
 
 void lower_linear(lowering *l, const graph_node *node) {
-  product p = {lower_axis(l, node->in[0]), lower_axis(l, node->out[0]), node->in[2] != GRAPH_NONE};
+  product p = {schedule_axis(l->graph, node->in[0]), schedule_axis(l->graph, node->out[0]), node->in[2] != GRAPH_NONE};
   lower_product(l, node, FAMILY_LINEAR, p);
 }
 
 void lower_grad_x(lowering *l, const graph_node *node) {
-  product p = {lower_axis(l, node->in[0]), lower_axis(l, node->out[0]), false};
+  product p = {schedule_axis(l->graph, node->in[0]), schedule_axis(l->graph, node->out[0]), false};
   lower_product(l, node, FAMILY_GRAD_X, p);
 }
 
 void lower_grad_w(lowering *l, const graph_node *node) {
   const plan_tiles *t = &l->plan->tiles;
-  feature_axis out_axis = lower_axis(l, node->in[0]), in_axis = lower_axis(l, node->in[1]);
+  feature_axis out_axis = schedule_axis(l->graph, node->in[0]), in_axis = schedule_axis(l->graph, node->in[1]);
   u64 outputs = lower_total(l, out_axis), inputs = lower_total(l, in_axis);
   bool bias = node->out[1] != GRAPH_NONE;
   program_phase *ph = lower_phase(l, FAMILY_GRAD_W, node);

@@ -276,7 +276,12 @@ static u64 node_room(const checker *c, u32 n) {
     return 2 * tokens * HALF + 2 * FULL * (t->hidden_max > t->features_max ? t->hidden_max : t->features_max);
   case OP_LAYERNORM:
   case OP_LAYERNORM_GRAD:
+  case OP_ROTARY: // a cosine and a sine
+  case OP_ROTARY_GRAD:
     return 2 * tokens * FULL;
+  case OP_RMSNORM:
+  case OP_RMSNORM_GRAD:
+    return tokens * FULL;
   case OP_ATTENTION: // K and V twice
     return sums + tokens * HALF + 4 * block * HALF;
   case OP_ATTENTION_GRAD: // scores and dP; K and V twice, dK and dV once
@@ -299,10 +304,17 @@ static i64 bytes_of(const checker *c, u32 tensor) {
   case OP_LAYERNORM:
     values = maker->out[1] == tensor ? 2 * FULL : t->features_max * HALF;
     break;
+  case OP_RMSNORM:
+    values = maker->out[1] == tensor ? FULL : t->features_max * HALF;
+    break;
+  case OP_ROTARY:
+    values = 3 * t->features_max * HALF;
+    break;
   case OP_ATTENTION:
     values = maker->out[1] == tensor ? t->heads_max * FULL : t->features_max * HALF;
     break;
   case OP_ACTIVATION:
+  case OP_GATE:
     values = t->hidden_max * HALF;
     break;
   case OP_LOSS:
@@ -311,11 +323,11 @@ static i64 bytes_of(const checker *c, u32 tensor) {
   case OP_LINEAR: {
     u32 reader = OP_COUNT; // what a linear layer's result is depends on who reads it
     for (u32 n = x->producer; n < g->forward_end; n++)
-      if (g->nodes[n].in[0] == tensor) reader = g->nodes[n].op;
-    values = reader == OP_ATTENTION    ? 3 * t->features_max * HALF
-             : reader == OP_ACTIVATION ? t->hidden_max * HALF
-             : reader == OP_LOSS       ? FULL // one output per PE at a time
-                                       : t->features_max * HALF;
+      if (g->nodes[n].in[0] == tensor || g->nodes[n].in[1] == tensor) reader = g->nodes[n].op;
+    values = reader == OP_ATTENTION || reader == OP_ROTARY  ? 3 * t->features_max * HALF
+             : reader == OP_ACTIVATION || reader == OP_GATE ? t->hidden_max * HALF
+             : reader == OP_LOSS                            ? FULL // one output per PE at a time
+                                                            : t->features_max * HALF;
     break;
   }
   default: // embedding, residual stream
@@ -376,7 +388,8 @@ static bool live_through(const checker *c, timeline *l) {
 // Operations whose results may lie where an operand was that nobody reads again.
 static bool reuses_operands(u32 op) {
   static const u8 yes[OP_COUNT] = {
-      [OP_ACTIVATION] = 1, [OP_ACTIVATION_GRAD] = 1, [OP_RESIDUAL] = 1, [OP_RESIDUAL_GRAD] = 1, [OP_LAYERNORM] = 1};
+      [OP_ACTIVATION] = 1, [OP_ACTIVATION_GRAD] = 1, [OP_RESIDUAL] = 1, [OP_RESIDUAL_GRAD] = 1, [OP_LAYERNORM] = 1,
+      [OP_GATE] = 1,       [OP_GATE_GRAD] = 1,       [OP_ROTARY] = 1,   [OP_ROTARY_GRAD] = 1,   [OP_RMSNORM] = 1};
   return yes[op];
 }
 

@@ -97,6 +97,34 @@ void schedule_build(const graph *g, u32 policy, arena *a, schedule *ret_schedule
   require(ret_schedule->count <= room);
 }
 
+// The operation that first reads a linear layer's result says what it is.
+static u32 reader_of(const graph *g, u32 tensor) {
+  for (u32 n = g->tensors[tensor].producer + 1; n < g->forward_end; n++)
+    for (u32 i = 0; i < NODE_IN_MAX; i++)
+      if (g->nodes[n].in[i] == tensor) return g->nodes[n].op;
+  return OP_COUNT;
+}
+
+feature_axis schedule_axis(const graph *g, u32 tensor) {
+  const graph_tensor *t = &g->tensors[tensor];
+  u32 act = t->kind == TENSOR_ACT_GRAD ? t->twin : tensor;
+  switch (g->nodes[g->tensors[act].producer].op) {
+  case OP_ACTIVATION:
+  case OP_GATE:
+    return AXIS_HIDDEN;
+  case OP_ROTARY:
+    return AXIS_QKV;
+  case OP_LINEAR:
+    break;
+  default:
+    return AXIS_WIDTH;
+  }
+  if (act == g->logits) return AXIS_VOCAB;
+  u32 reader = reader_of(g, act);
+  if (reader == OP_ATTENTION || reader == OP_ROTARY) return AXIS_QKV;
+  return reader == OP_ACTIVATION || reader == OP_GATE ? AXIS_HIDDEN : AXIS_WIDTH;
+}
+
 u32 schedule_tensor_bytes(const graph *g, const plan_tiles *t, u32 tensor) {
   const graph_tensor *x = &g->tensors[tensor];
   if (x->kind != TENSOR_ACT && x->kind != TENSOR_ACT_GRAD) return 0;
@@ -105,13 +133,20 @@ u32 schedule_tensor_bytes(const graph *g, const plan_tiles *t, u32 tensor) {
   u32 op = g->nodes[shape->producer].op;
   bool second = g->nodes[shape->producer].out[1] == act;
   if (op == OP_LAYERNORM && second) return 2 * BYTES_WIDE * t->tokens_max;
+  if (op == OP_RMSNORM && second) return BYTES_WIDE * t->tokens_max;
   if (op == OP_ATTENTION && second) return t->heads_max * BYTES_WIDE * t->tokens_max;
   if (op == OP_LOSS) return BYTES_WIDE * t->tokens_max;
-  if (act == g->logits) return BYTES_WIDE * t->tokens_max; // a chunk: one output per PE at a time
-  const graph_node *next = &g->nodes[shape->producer + 1]; // not the size tells Q, K, V: mlp may be 3
-  bool qkv = next->op == OP_ATTENTION && next->in[0] == act;
-  u32 per_pe = qkv ? 3 * t->features_max : shape->cols == g->model.width ? t->features_max : t->hidden_max;
-  return per_pe * BYTES_NARROW * t->tokens_max;
+  switch (schedule_axis(g, act)) {
+  case AXIS_WIDTH:
+    return t->features_max * BYTES_NARROW * t->tokens_max;
+  case AXIS_QKV:
+    return 3 * t->features_max * BYTES_NARROW * t->tokens_max;
+  case AXIS_HIDDEN:
+    return t->hidden_max * BYTES_NARROW * t->tokens_max;
+  case AXIS_VOCAB:
+    return BYTES_WIDE * t->tokens_max; // a chunk: one output per PE at a time
+  }
+  require(false);
 }
 
 u32 schedule_buffer_bytes(const graph *g, const plan_tiles *t, u32 axpy, u32 node) {
@@ -129,7 +164,12 @@ u32 schedule_buffer_bytes(const graph *g, const plan_tiles *t, u32 axpy, u32 nod
   }
   case OP_LAYERNORM:
   case OP_LAYERNORM_GRAD:
+  case OP_ROTARY: // cosines and sines of one pair of features
+  case OP_ROTARY_GRAD:
     return 2 * BYTES_WIDE * t->tokens_max;
+  case OP_RMSNORM:
+  case OP_RMSNORM_GRAD:
+    return BYTES_WIDE * t->tokens_max;
   case OP_ATTENTION:
     return sums + BYTES_NARROW * t->tokens_max + 2 * 2 * block; // K and V, double buffered
   case OP_ATTENTION_GRAD:
@@ -141,8 +181,8 @@ u32 schedule_buffer_bytes(const graph *g, const plan_tiles *t, u32 axpy, u32 nod
 
 // An elementwise operation may write over an operand that nobody reads again.
 static bool writes_in_place(u32 op) {
-  return op == OP_ACTIVATION || op == OP_ACTIVATION_GRAD || op == OP_RESIDUAL || op == OP_RESIDUAL_GRAD ||
-         op == OP_LAYERNORM;
+  return op == OP_ACTIVATION || op == OP_ACTIVATION_GRAD || op == OP_GATE || op == OP_GATE_GRAD || op == OP_ROTARY ||
+         op == OP_ROTARY_GRAD || op == OP_RESIDUAL || op == OP_RESIDUAL_GRAD || op == OP_LAYERNORM || op == OP_RMSNORM;
 }
 
 typedef struct liveness {

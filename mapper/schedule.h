@@ -23,6 +23,11 @@ typedef struct schedule {
   u32 peak_bytes; // its data, without code
 } schedule;
 
+// Along the columns a tensor's features are laid out as the residual width, Q, K and V beside each other in that
+// layout, the MLP's hidden features, or outputs of the unembedding.
+typedef enum feature_axis { AXIS_WIDTH, AXIS_QKV, AXIS_HIDDEN, AXIS_VOCAB } feature_axis;
+feature_axis schedule_axis(const graph *g, u32 tensor); // of an activation or its gradient
+
 // Bytes are filled for the given tiles.
 void schedule_build(const graph *g, u32 policy, arena *a, schedule *ret_schedule);
 void schedule_measure(const graph *g, const plan_tiles *t, u32 axpy, arena *a, schedule *s);

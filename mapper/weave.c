@@ -209,6 +209,16 @@ static weave_node *const families[OP_COUNT] = {
     [OP_EMBED_GRAD] = weave_embed_grad,
 };
 
+// Choices that the families do not look at.
+static bool check_model(const weave *w) {
+  const model_spec *m = &w->graph->model;
+  const char *what = m->attention == ATTENTION_BIDIRECTIONAL ? "model.attention=bidirectional"
+                     : m->activation == ACT_SILU             ? "model.activation=silu"
+                                                             : NULL;
+  return !what ||
+         status_fail(w->st, CODE_CONFIG, "%s has no form on the fabric yet; simulate with engine.name=flow", what);
+}
+
 static bool weave_nodes(weave *w) {
   for (u32 n = 0; n < w->graph->backward_end; n++) {
     const graph_node *node = &w->graph->nodes[n];
@@ -248,7 +258,7 @@ bool weave_step(const weave_request *r, arena *a, woven *ret_woven, status *st) 
   w.tokens = share_tokens(r->graph->seq, r->microbatch, r->height);
   w.height = w.tokens.rows; // the edge is where the used rows end
   place_tensors(&w);
-  if (!weave_nodes(&w)) return false;
+  if (!check_model(&w) || !weave_nodes(&w)) return false;
   *ret_woven = (woven){.graph = r->graph,
                        .width = w.width,
                        .height = w.height,

@@ -19,6 +19,9 @@ typedef struct model_in_use {
 
 static bool open_model(const char *folder, model_in_use *m, u32 threads, arena *a, status *st) {
   if (!run_note_read(folder, a, &m->spec, &m->vocab, st)) return false;
+  if (m->spec.model.attention == ATTENTION_BIDIRECTIONAL)
+    return status_fail(st, CODE_CONFIG, "%s: a bidirectional model fills in hidden tokens; it has no next token to generate",
+                       folder);
   m->spec.threads = threads;
   m->options = m->spec.train;
   m->options.batch = 1; // one window at a time needs the memory of one

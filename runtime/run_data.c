@@ -16,6 +16,7 @@ bool run_data_open(const run_spec *r, arena *a, token_data *ret_data, status *st
       .builtin_size = f ? f->size : 0,
       .vocab = r->model.vocab,
       .seq = r->train.seq,
+      .masks = r->model.attention == ATTENTION_BIDIRECTIONAL,
   };
   return tokens_open(&request, a, ret_data, st);
 }

@@ -232,7 +232,9 @@ static void see_factors(look *k, collector *c) {
   for (u32 i = 0; i < g->forward_end; i++) {
     const graph_node *n = &g->nodes[i];
     if (n->op == OP_RESIDUAL) note(c, g->tensors[n->in[1]].name, AUDIT_FACTOR, residual_seen(k, n), promised.residual);
-    if (n->op == OP_ATTENTION) note(c, n->name, AUDIT_FACTOR, attention_seen(k, n), promised.attention);
+    // Where a token sees all of them its mix does not tell two scores apart.
+    if (n->op == OP_ATTENTION && g->model.attention == ATTENTION_CAUSAL)
+      note(c, n->name, AUDIT_FACTOR, attention_seen(k, n), promised.attention);
     if (n->op == OP_LINEAR && n->out[0] == g->logits)
       note(c, "logits", AUDIT_FACTOR, logits_seen(k, n), promised.logits);
   }

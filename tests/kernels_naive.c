@@ -46,6 +46,18 @@ static void layernorm(const kernel_call *c) {
   }
 }
 
+static void rmsnorm(const kernel_call *c) {
+  size_t n = c->in_cols[0];
+  for (size_t t = 0; t < c->seq; t++) {
+    const float *x = c->in[0] + t * n;
+    double square = 0;
+    for (size_t i = 0; i < n; i++) square += (double)x[i] * x[i] / (double)n;
+    double rstd = 1 / sqrt(square + c->graph->model.ln_eps);
+    for (size_t i = 0; i < n; i++) put(c, 0, t * n + i, x[i] * rstd * c->in[1][i]);
+    put(c, 1, t, rstd);
+  }
+}
+
 static void linear(const kernel_call *c) {
   size_t in = c->in_cols[0], out = c->out_cols[0];
   for (size_t t = 0; t < c->seq; t++)
@@ -74,7 +86,18 @@ static head head_of(const kernel_call *c, const float *qkv, u32 index) {
 static double score(const head *h, size_t i, size_t j) {
   double dot = 0;
   for (size_t d = 0; d < h->dh; d++) dot += (double)h->q[i * h->row + d] * h->k[j * h->row + d];
-  return h->scale * dot - h->slope * (double)(i - j);
+  return h->scale * dot - h->slope * fabs((double)i - (double)j);
+}
+
+static bool sees(const kernel_call *c, size_t query, size_t key) {
+  return key <= query || c->graph->model.attention == ATTENTION_BIDIRECTIONAL;
+}
+
+// Keys are seen from the first on.
+static size_t seen_by(const kernel_call *c, size_t query) {
+  size_t count = 0;
+  while (count < c->seq && sees(c, query, count)) count++;
+  return count;
 }
 
 static void attention(const kernel_call *c) {
@@ -83,12 +106,13 @@ static void attention(const kernel_call *c) {
     head h = head_of(c, c->in[0], index);
     for (size_t i = 0; i < c->seq; i++) {
       double top = -INFINITY, sum = 0;
-      for (size_t j = 0; j <= i; j++) top = fmax(top, score(&h, i, j));
-      for (size_t j = 0; j <= i; j++) sum += exp(score(&h, i, j) - top);
+      size_t keys = seen_by(c, i);
+      for (size_t j = 0; j < keys; j++) top = fmax(top, score(&h, i, j));
+      for (size_t j = 0; j < keys; j++) sum += exp(score(&h, i, j) - top);
       double lse = top + log(sum);
       for (size_t d = 0; d < h.dh; d++) {
         double y = 0;
-        for (size_t j = 0; j <= i; j++) y += exp(score(&h, i, j) - lse) * h.v[j * h.row + d];
+        for (size_t j = 0; j < keys; j++) y += exp(score(&h, i, j) - lse) * h.v[j * h.row + d];
         put(c, 0, i * width + index * h.dh + d, y);
       }
       put(c, 1, i * h.heads + index, lse);
@@ -101,6 +125,8 @@ static double activate(activation_kind kind, double x) {
   case ACT_GELU: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
   case ACT_GELU_ERF: return 0.5 * x * (1 + erf(x / sqrt(2)));
   case ACT_RELU2: return x > 0 ? x * x : 0;
+  case ACT_SILU:
+  case ACT_SWIGLU: return x / (1 + exp(-x)); // of the gate
   }
   return 0;
 }
@@ -113,6 +139,11 @@ static double activate_slope(activation_kind kind, double x) {
   }
   case ACT_GELU_ERF: return 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
   case ACT_RELU2: return x > 0 ? 2 * x : 0;
+  case ACT_SILU:
+  case ACT_SWIGLU: {
+    double s = 1 / (1 + exp(-x));
+    return s + x * s * (1 - s);
+  }
   }
   return 0;
 }
@@ -121,6 +152,44 @@ static void activation(const kernel_call *c) {
   size_t count = (size_t)c->seq * c->in_cols[0];
   for (size_t i = 0; i < count; i++) put(c, 0, i, activate(c->graph->model.activation, c->in[0][i]));
 }
+
+static void gate(const kernel_call *c) {
+  size_t count = (size_t)c->seq * c->in_cols[0];
+  for (size_t i = 0; i < count; i++) put(c, 0, i, activate(ACT_SWIGLU, c->in[0][i]) * c->in[1][i]);
+}
+
+static void gate_grad(const kernel_call *c) {
+  size_t count = (size_t)c->seq * c->in_cols[0];
+  for (size_t i = 0; i < count; i++) {
+    double dy = c->in[0][i], x = c->in[1][i], up = c->in[2][i];
+    put(c, 0, i, dy * up * activate_slope(ACT_SWIGLU, x));
+    put(c, 1, i, dy * activate(ACT_SWIGLU, x));
+  }
+}
+
+// Feature f of a head after turning its pair by `direction` times the token's angle.
+static double turned(const model_spec *m, const float *x, u32 f, size_t t, double direction) {
+  u32 dims = model_rotary_dims(m), half = dims / 2;
+  if (f >= dims) return x[f];
+  bool beside = m->rotary_layout == ROTARY_INTERLEAVED;
+  u32 pair = beside ? f / 2 : f % half, first = beside ? 2 * pair : pair, second = beside ? first + 1 : pair + half;
+  double angle = direction * (double)t * pow(10000, -2.0 * pair / dims);
+  return f == first ? x[first] * cos(angle) - x[second] * sin(angle) : x[second] * cos(angle) + x[first] * sin(angle);
+}
+
+static void turn(const kernel_call *c, double direction) {
+  const model_spec *m = &c->graph->model;
+  size_t width = m->width, dh = model_head_width(m);
+  for (size_t t = 0; t < c->seq; t++)
+    for (size_t i = 0; i < 3 * width; i++) {
+      size_t at = t * 3 * width + i;
+      const float *x = c->in[0] + at - i % dh; // of the head
+      put(c, 0, at, i < 2 * width ? turned(m, x, (u32)(i % dh), t, direction) : c->in[0][at]);
+    }
+}
+
+static void rotary(const kernel_call *c) { turn(c, 1); }
+static void rotary_grad(const kernel_call *c) { turn(c, -1); }
 
 static void residual(const kernel_call *c) {
   size_t count = (size_t)c->seq * c->in_cols[0];
@@ -138,7 +207,8 @@ static void loss(const kernel_call *c) {
   size_t n = c->in_cols[0];
   for (size_t t = 0; t < c->seq; t++) {
     const float *x = c->in[0] + t * n;
-    put(c, 0, t, log_sum_exp(x, n) - x[ids(c->in[1])[t]]);
+    u32 target = ids(c->in[1])[t];
+    put(c, 0, t, target == TARGET_NONE ? 0 : log_sum_exp(x, n) - x[target]);
   }
 }
 
@@ -148,7 +218,8 @@ static void loss_grad(const kernel_call *c) {
     const float *x = c->in[0] + t * n;
     double lse = log_sum_exp(x, n);
     for (size_t i = 0; i < n; i++) {
-      double d = exp(x[i] - lse) - (ids(c->in[1])[t] == i ? 1 : 0);
+      u32 target = ids(c->in[1])[t];
+      double d = target == TARGET_NONE ? 0 : exp(x[i] - lse) - (target == i ? 1 : 0);
       put(c, 0, t * n + i, d * c->node->scale * c->loss_scale);
     }
   }
@@ -206,6 +277,21 @@ static void layernorm_grad(const kernel_call *c) {
   }
 }
 
+static void rmsnorm_grad(const kernel_call *c) {
+  size_t n = c->in_cols[1];
+  for (size_t t = 0; t < c->seq; t++) {
+    const float *dy = c->in[0] + t * n, *x = c->in[1] + t * n, *g = c->in[2];
+    double rstd = c->in[3][t], with_x = 0;
+    for (size_t i = 0; i < n; i++) with_x += (double)dy[i] * g[i] * x[i] * rstd / (double)n;
+    for (size_t i = 0; i < n; i++) put(c, 0, t * n + i, rstd * ((double)dy[i] * g[i] - x[i] * rstd * with_x));
+  }
+  for (size_t i = 0; i < n; i++) {
+    double dg = 0;
+    for (size_t t = 0; t < c->seq; t++) dg += (double)c->in[0][t * n + i] * c->in[1][t * n + i] * c->in[3][t];
+    put(c, 1, i, dg);
+  }
+}
+
 // The gradient of one head: dQ[i] and, over the queries that see it, dK[j] and dV[j].
 typedef struct head_grads {
   const kernel_call *c;
@@ -232,8 +318,9 @@ static void attention_grad_token(const head_grads *g, size_t t) {
   size_t width = h->row / 3, at = t * h->row + h->index * h->dh;
   for (size_t d = 0; d < h->dh; d++) {
     double dq = 0, dk = 0, dv = 0;
-    for (size_t j = 0; j <= t; j++) dq += score_grad(g, t, j) * h->k[j * h->row + d];
-    for (size_t i = t; i < g->c->seq; i++) {
+    for (size_t j = 0; j < seen_by(g->c, t); j++) dq += score_grad(g, t, j) * h->k[j * h->row + d];
+    for (size_t i = 0; i < g->c->seq; i++) {
+      if (!sees(g->c, i, t)) continue;
       dk += score_grad(g, i, t) * h->q[i * h->row + d];
       dv += probability(g, i, t) * g->dy[i * width + d];
     }
@@ -337,7 +424,13 @@ static void linear_grad_w_bf16(const kernel_call *c) {
            [OP_ATTENTION_GRAD] = attention_grad,                                                   \
            [OP_ACTIVATION_GRAD] = activation_grad,                                                 \
            [OP_RESIDUAL_GRAD] = residual_grad,                                                     \
-           [OP_EMBED_GRAD] = embed_grad},                                                          \
+           [OP_EMBED_GRAD] = embed_grad,                                                           \
+           [OP_RMSNORM] = rmsnorm,                                                                 \
+           [OP_GATE] = gate,                                                                       \
+           [OP_ROTARY] = rotary,                                                                   \
+           [OP_RMSNORM_GRAD] = rmsnorm_grad,                                                       \
+           [OP_GATE_GRAD] = gate_grad,                                                             \
+           [OP_ROTARY_GRAD] = rotary_grad},                                                        \
    .scratch_floats = no_scratch}
 
 const kernel_table *kernels_naive(void) {

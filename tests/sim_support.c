@@ -98,6 +98,18 @@ const plan_case sim_cases[] = {
     {"cs3", NULL, "layers=7 width=448 heads=7 vocab=50257 position=alibi", 2048, 300, 1, NULL},
     {"cs3", NULL, "layers=2 width=1 heads=1 vocab=2", 3, 5000, 1, NULL},
     {"cs3", NULL, "layers=3 width=4096 heads=32 vocab=50257", 2048, 60, 1, "replicas=1"},
+    {"mesh16", NULL, LLAMA, 16, 8, 1, NULL},
+    {"mesh16", NULL, LLAMA "mlp=1", 13, 5, 1, "width=7"}, // hidden features as many as the width, laid out otherwise
+    {"mesh16", NULL, LLAMA, 16, 40, 2, "activations=recompute"},
+    {"mesh16", NULL, GPTJ, 16, 8, 1, NULL},
+    {"mesh16", NULL, GPTJ "rotary_dims=10", 13, 11, 1, "replicas=3 activations=offload"},
+    {"mesh16", NULL, GPTJ "norm=rmsnorm activation=silu", 64, 3, 1, "replicas=1"},
+    {"mesh16", NULL, BERT, 13, 11, 1, NULL},
+    {"mesh16", NULL, BERT, 64, 3, 1, "replicas=1"}, // rows of a sequence pass keys up and down
+    {"mesh16", NULL, BERT "heads=42", 30, 3, 1, "replicas=1 activations=offload"},
+    {"mesh16", NULL, BERT, 13, 100, 1, "microbatch=37 replicas=2"},
+    {"cs2", NULL, "layers=3 width=4096 heads=16 vocab=50257 block=parallel activation=gelu position=rotary rotary_dims=64",
+     2048, 60, 1, NULL},
 };
 const u32 sim_case_count = COUNT_OF(sim_cases);
 

@@ -30,6 +30,12 @@ extern const u32 sim_case_count;
 #define SMALL "layers=12 width=768 heads=12 vocab=50257 position=learned activation=gelu tied=true "
 #define XL "layers=24 width=2048 heads=16 vocab=50257 position=learned activation=gelu tied=true "
 
+#define LLAMA "layers=3 width=48 heads=3 vocab=90 mlp=2.6875 norm=rmsnorm activation=swiglu position=rotary bias=false "
+#define GPTJ                                                                                                           \
+  "layers=3 width=48 heads=4 vocab=90 block=parallel activation=gelu position=rotary rotary_dims=4 "                   \
+  "rotary_layout=interleaved "
+#define BERT "layers=3 width=42 heads=7 vocab=101 attention=bidirectional activation=gelu position=learned tied=true "
+
 // What a case becomes. Lives in an arena of its own.
 typedef struct built {
   arena *memory;

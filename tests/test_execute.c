@@ -45,6 +45,25 @@ static graph built(u32 seq, bool tied) {
   return g;
 }
 
+// Models of other families, small and with every new operation.
+enum { FAMILIES = 4 };
+static graph built_family(u32 kind, u32 seq) {
+  model_spec m;
+  field_defaults(&model_table, &m);
+  m.layers = 3, m.width = 48, m.heads = 4, m.base_width = 16, m.vocab = seq > 300 ? 1100 : 70;
+  m.position = kind < 2 ? POSITION_ROTARY : POSITION_LEARNED;
+  m.activation = kind == 1 ? ACT_GELU : kind == 2 ? ACT_SILU : ACT_SWIGLU;
+  m.norm = kind == 0 || kind == 3 ? NORM_RMSNORM : NORM_LAYERNORM;
+  m.block = kind & 1 ? BLOCK_PARALLEL : BLOCK_SERIAL;
+  m.attention = kind >= 2 ? ATTENTION_BIDIRECTIONAL : ATTENTION_CAUSAL;
+  m.tied = kind == 2, m.bias = kind != 0, m.mlp = kind == 0 ? 2.75 : 4;
+  if (kind == 1) m.rotary_dims = 8, m.rotary_layout = ROTARY_INTERLEAVED;
+  graph g;
+  status st = {0};
+  if (!graph_build(&m, (base_hyper){0.01, 0, 1e-8}, seq, memory, &g, &st)) fail_msg("%s", st.text);
+  return g;
+}
+
 typedef struct run {
   const graph *g;
   executor *e;
@@ -82,7 +101,10 @@ static run run_of(const graph *g, const kernel_table *k, u32 batch, u32 threads)
       r.params[p][i] = graph_param_is_gain(g, p) ? 1 + x / 4 : x / 4;
     }
   }
-  r.batch = (execute_batch){batch, ids(g, 1, (size_t)batch * g->seq), ids(g, 2, (size_t)batch * g->seq), r.params};
+  u32 *targets = ids(g, 2, (size_t)batch * g->seq);
+  for (u32 i = 0; i < batch * g->seq; i++)
+    if (g->model.attention == ATTENTION_BIDIRECTIONAL && i % 7 != 3) targets[i] = TARGET_NONE;
+  r.batch = (execute_batch){batch, ids(g, 1, (size_t)batch * g->seq), targets, r.params};
   return r;
 }
 
@@ -141,11 +163,28 @@ static u64 hash_with(const graph *g, const kernel_table *k, u32 batch, u32 threa
   return hash;
 }
 
+// Literals as above, for the other families.
+static void test_families_for_any_threads_and_level(void **s) {
+  (void)s;
+  static const u64 expected[FAMILIES] = {0x73e09ddb5df76880ull, 0x4b3237ee11ce66ecull, 0x75737dbf05083a05ull, 0xb9aa4fd5d3f7ac43ull};
+  for (u32 kind = 0; kind < FAMILIES; kind++) {
+    graph g = built_family(kind, 29);
+    for (u32 l = 0; l < KERNELS_LEVELS; l++)
+      for (u32 t = 0; kernels_level_get(l) && t < COUNT_OF(thread_counts); t++) {
+        run r = run_of(&g, &kernels_level_get(l)->table, 10, thread_counts[t]);
+        u64 hash = hash_of(&r);
+        if (hash != expected[kind])
+          fail_msg("level %u, %u threads, family %u: 0x%016llxull", l, thread_counts[t], kind, (unsigned long long)hash);
+      }
+  }
+}
+
 // Pairs, packed weights, recomputed blocks and a head done by all threads are other ways to the same bytes.
 static void test_ways_give_the_same_bytes(void **s) {
   (void)s;
-  for (u32 kind = 0; kind < 4; kind++) {
-    graph g = built(29 + 300 * (kind >> 1), kind & 1);
+  for (u32 kind = 0; kind < 4 + 2 * FAMILIES; kind++) {
+    u32 family = kind - 4;
+    graph g = kind < 4 ? built(29 + 300 * (kind >> 1), kind & 1) : built_family(family % FAMILIES, family < FAMILIES ? 29 : 329);
     for (u32 bf16 = 0; bf16 < 2; bf16++) {
       const kernel_table *k = bf16 ? kernels_fast_bf16() : kernels_fast();
       kernel_table plain = *k;
@@ -172,8 +211,8 @@ static void test_head_together_for_any_threads(void **s) {
 
 static void test_fast_follows_the_definition(void **s) {
   (void)s;
-  for (u32 tied = 0; tied < 2; tied++) {
-    graph g = built(19, tied);
+  for (u32 kind = 0; kind < 2 + FAMILIES; kind++) {
+    graph g = kind < 2 ? built(19, kind) : built_family(kind - 2, 19);
     run fast = run_of(&g, kernels_fast(), 3, 2), naive = run_of(&g, kernels_naive(), 3, 2);
     double a = execute_gradients(fast.e, &fast.batch, fast.grads);
     double b = execute_gradients(naive.e, &naive.batch, naive.grads);
@@ -260,8 +299,8 @@ static void test_activations_are_readable(void **s) {
 // Recomputed from the nodes alone: what is written must not be overwritten before its last reader.
 static void test_plan_keeps_what_is_read(void **s) {
   (void)s;
-  for (u32 tied = 0; tied < 2; tied++) {
-    graph g = built(33, tied);
+  for (u32 kind = 0; kind < 2 + FAMILIES; kind++) {
+    graph g = kind < 2 ? built(33, kind) : built_family(kind - 2, 33);
     memory_plan plan;
     status st = {0};
     node_order order;
@@ -310,6 +349,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_threads_give_the_same_bytes, setup, teardown),
       cmocka_unit_test_setup_teardown(test_literal_hash, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_families_for_any_threads_and_level, setup, teardown),
       cmocka_unit_test_setup_teardown(test_ways_give_the_same_bytes, setup, teardown),
       cmocka_unit_test_setup_teardown(test_head_together_for_any_threads, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fast_follows_the_definition, setup, teardown),

@@ -143,6 +143,86 @@ static void one_block_is_this(void **s) {
   assert_string_equal(g.nodes[g.backward_end].name, "grad_norm");
 }
 
+// Blocks of other families, node by node up to the block's end.
+static void check_block(const model_spec *m, const char *want) {
+  graph g = built(m, 16);
+  text out = {0};
+  for (u32 i = 0; i < g.node_count; i++)
+    if (g.nodes[i].layer == 0 && i < g.backward_end) describe(&g, &g.nodes[i], &out);
+  assert_string_equal(text_get(&out), want);
+  text_free(&out);
+}
+
+static void a_llama_block_is_this(void **s) {
+  (void)s;
+  model_spec m = default_model();
+  m.layers = 1, m.bias = false, m.mlp = 1.5;
+  m.norm = NORM_RMSNORM, m.activation = ACT_SWIGLU, m.position = POSITION_ROTARY;
+  check_block(&m, "h0.ln1 rmsnorm emb h0.ln1.g -> h0.ln1 h0.ln1.stats\n"
+                  "h0.attn.qkv linear h0.ln1 h0.attn.wqkv -> h0.attn.qkv\n"
+                  "h0.attn.rot rotary h0.attn.qkv -> h0.attn.rot\n"
+                  "h0.attn.mix attention h0.attn.rot -> h0.attn.mix h0.attn.lse ~0.0625\n"
+                  "h0.attn_branch linear h0.attn.mix h0.attn.wo -> h0.attn_branch\n"
+                  "h0.attn_resid residual emb h0.attn_branch -> h0.attn_resid ~2\n"
+                  "h0.ln2 rmsnorm h0.attn_resid h0.ln2.g -> h0.ln2 h0.ln2.stats\n"
+                  "h0.mlp.pre linear h0.ln2 h0.mlp.w1 -> h0.mlp.pre\n"
+                  "h0.mlp.up linear h0.ln2 h0.mlp.w3 -> h0.mlp.up\n"
+                  "h0.mlp.act gate h0.mlp.pre h0.mlp.up -> h0.mlp.act\n"
+                  "h0.mlp_branch linear h0.mlp.act h0.mlp.w2 -> h0.mlp_branch\n"
+                  "h0.resid residual h0.attn_resid h0.mlp_branch -> h0.resid ~2\n"
+                  "h0.resid.grad residual_grad d.h0.resid -> d.h0.attn_resid d.h0.mlp_branch ~2\n"
+                  "h0.mlp_branch.grad_w linear_grad_w d.h0.mlp_branch h0.mlp.act -> +d.h0.mlp.w2\n"
+                  "h0.mlp_branch.grad_x linear_grad_x d.h0.mlp_branch h0.mlp.w2 -> d.h0.mlp.act\n"
+                  "h0.mlp.act.grad gate_grad d.h0.mlp.act h0.mlp.pre h0.mlp.up -> d.h0.mlp.pre d.h0.mlp.up\n"
+                  "h0.mlp.up.grad_w linear_grad_w d.h0.mlp.up h0.ln2 -> +d.h0.mlp.w3\n"
+                  "h0.mlp.up.grad_x linear_grad_x d.h0.mlp.up h0.mlp.w3 -> d.h0.ln2\n"
+                  "h0.mlp.pre.grad_w linear_grad_w d.h0.mlp.pre h0.ln2 -> +d.h0.mlp.w1\n"
+                  "h0.mlp.pre.grad_x linear_grad_x d.h0.mlp.pre h0.mlp.w1 -> +d.h0.ln2\n"
+                  "h0.ln2.grad rmsnorm_grad d.h0.ln2 h0.attn_resid h0.ln2.g h0.ln2.stats -> +d.h0.attn_resid +d.h0.ln2.g\n"
+                  "h0.attn_resid.grad residual_grad d.h0.attn_resid -> d.emb d.h0.attn_branch ~2\n"
+                  "h0.attn_branch.grad_w linear_grad_w d.h0.attn_branch h0.attn.mix -> +d.h0.attn.wo\n"
+                  "h0.attn_branch.grad_x linear_grad_x d.h0.attn_branch h0.attn.wo -> d.h0.attn.mix\n"
+                  "h0.attn.mix.grad attention_grad d.h0.attn.mix h0.attn.rot h0.attn.mix h0.attn.lse -> d.h0.attn.rot "
+                  "~0.0625\n"
+                  "h0.attn.rot.grad rotary_grad d.h0.attn.rot -> d.h0.attn.qkv\n"
+                  "h0.attn.qkv.grad_w linear_grad_w d.h0.attn.qkv h0.ln1 -> +d.h0.attn.wqkv\n"
+                  "h0.attn.qkv.grad_x linear_grad_x d.h0.attn.qkv h0.attn.wqkv -> d.h0.ln1\n"
+                  "h0.ln1.grad rmsnorm_grad d.h0.ln1 emb h0.ln1.g h0.ln1.stats -> +d.emb +d.h0.ln1.g\n");
+}
+
+// One norm, both branches on it, both multiplied.
+static void a_parallel_block_is_this(void **s) {
+  (void)s;
+  model_spec m = default_model();
+  m.layers = 1, m.block = BLOCK_PARALLEL;
+  graph g = built(&m, 16);
+  assert_int_equal(graph_find_param(&g, "h0.ln2.g"), GRAPH_NONE);
+  u32 ln1 = find_tensor(&g, "h0.ln1");
+  assert_int_equal(g.nodes[find_node(&g, "h0.attn.qkv")].in[0], ln1);
+  assert_int_equal(g.nodes[find_node(&g, "h0.mlp.pre")].in[0], ln1);
+  const graph_node *attn = &g.nodes[find_node(&g, "h0.attn_resid")], *mlp = &g.nodes[find_node(&g, "h0.resid")];
+  assert_int_equal(attn->in[0], find_tensor(&g, "emb"));
+  assert_int_equal(mlp->in[0], find_tensor(&g, "h0.attn_resid"));
+  assert_true(attn->scale == g.rules.residual_mult && mlp->scale == g.rules.residual_mult);
+}
+
+// New parameters follow the rules of their role; a gain starts at 1.
+static void families_follow_the_rules(void **s) {
+  (void)s;
+  model_spec m = default_model();
+  m.width = 128, m.layers = 8, m.norm = NORM_RMSNORM, m.activation = ACT_SWIGLU;
+  graph g = built(&m, 16);
+  u32 w1 = graph_find_param(&g, "h3.mlp.w1"), w3 = graph_find_param(&g, "h3.mlp.w3"), b3 = graph_find_param(&g, "h3.mlp.b3");
+  u32 ln = graph_find_param(&g, "h3.ln2.g"), lnf = graph_find_param(&g, "lnf.g");
+  role_rule up = graph_param_rule(&g, w3), gate = graph_param_rule(&g, w1), gain = graph_param_rule(&g, ln);
+  assert_memory_equal(&up, &gate, sizeof up);
+  assert_true(fabs(up.init_std - 0.02 / sqrt(2)) < 1e-12 && fabs(up.lr - 0.002) < 1e-12 && up.weight_decay == 0.2);
+  assert_true(graph_param_rule(&g, b3).init_std == 0 && graph_param_rule(&g, b3).weight_decay == 0);
+  assert_true(gain.init_std == 0 && gain.weight_decay == 0 && gain.eps == 1e-8 / 2 / 4);
+  assert_true(graph_param_rule(&g, lnf).eps == 1e-8 / 2);
+  assert_true(graph_param_is_gain(&g, ln) && graph_param_is_gain(&g, lnf) && !graph_param_is_gain(&g, b3));
+}
+
 static void tied_and_learned_and_no_bias(void **s) {
   (void)s;
   model_spec m = default_model();
@@ -262,12 +342,16 @@ static void check_gradients(const graph *g) {
 
 static void gradients_follow_uses(void **s) {
   (void)s;
-  for (u32 k = 0; k < 16; k++) {
+  for (u32 k = 0; k < 512; k++) {
     model_spec m = default_model();
+    m.norm = k & 16 ? NORM_RMSNORM : NORM_LAYERNORM;
+    m.activation = k & 32 ? ACT_SWIGLU : ACT_RELU2;
+    m.block = k & 64 ? BLOCK_PARALLEL : BLOCK_SERIAL;
+    m.attention = k & 128 ? ATTENTION_BIDIRECTIONAL : ATTENTION_CAUSAL;
     m.layers = 1 + 2 * (k & 1);
     m.tied = k & 2;
     m.bias = k & 4;
-    m.position = k & 8 ? POSITION_LEARNED : POSITION_ALIBI;
+    m.position = k & 256 ? POSITION_ROTARY : k & 8 ? POSITION_LEARNED : POSITION_ALIBI;
     graph g = built(&m, 8);
     check_order(&g);
     check_gradients(&g);
@@ -314,6 +398,19 @@ static void flops_as_derived(void **s) {
     assert_true(c.flops_palm == 6 * (double)c.params + 12 * l * n * t);
     assert_true(fabs(c.flops_explicit / total[i] - 1) < 0.006); // three digits are printed there
   }
+}
+
+// A second projection of the hidden width counts; attention over all keys is the full square.
+static void flops_of_other_families(void **s) {
+  (void)s;
+  model_spec m = default_model();
+  m.width = 64, m.layers = 3, m.mlp = 2.5, m.activation = ACT_SWIGLU, m.attention = ATTENTION_BIDIRECTIONAL;
+  m.position = POSITION_ROTARY, m.norm = NORM_RMSNORM;
+  graph g = built(&m, 48);
+  graph_counts c = graph_count(&g);
+  double n = 64, l = 3, t = 48, v = 64;
+  assert_true(c.flops_explicit == 6 * l * (4 * n * n + 3 * 2.5 * n * n) + 12 * n * t * l + 6 * n * v);
+  assert_true(c.flops_causal == c.flops_explicit);
 }
 
 static void positions_are_not_in_6p(void **s) {
@@ -381,6 +478,30 @@ static void checks_speak_to_users(void **s) {
               "choose that or leave the ratio at 1");
   m.parameterization = PARAM_COMPLETEDP;
   assert_true(model_check(&m, &st));
+  m = default_model();
+  m.rotary_dims = 4;
+  refused(&m, "model.rotary_dims has no effect here: only model.position = rotary reads it; choose that or leave it at "
+              "its default");
+  m.position = POSITION_ROTARY;
+  assert_true(model_check(&m, &st));
+  m.rotary_dims = 18;
+  refused(&m, "model.position = rotary cannot turn 18 features of heads of 16: it takes an even number, at most the "
+              "head's; state model.rotary_dims = 16");
+  m.width = 30;
+  m.rotary_dims = 0;
+  refused(&m, "model.position = rotary cannot turn 15 features of heads of 15: it takes an even number, at most the "
+              "head's; state model.rotary_dims = 14");
+  m.heads = 30;
+  refused(&m, "model.position = rotary turns pairs, but a head has one feature");
+  m = default_model();
+  m.rotary_layout = ROTARY_INTERLEAVED;
+  refused(&m, "model.rotary_layout has no effect here: only model.position = rotary reads it; choose that or leave it at "
+              "its default");
+  m = default_model();
+  m.vocab = 1;
+  m.attention = ATTENTION_BIDIRECTIONAL;
+  refused(&m, "model.vocab = 1 leaves no token beside the one that stands for hidden ones");
+  m = default_model();
   graph g;
   assert_false(graph_build(&m, base, 0, memory, &g, &st));
   assert_string_equal(st.text, "a sequence needs at least one token; set train.seq");
@@ -396,7 +517,8 @@ static void hash_is_the_computation(void **s) {
   status st = {0};
   assert_true(graph_build(&m, (base_hyper){1, 2, 3}, 16, memory, &other, &st));
   assert_int_equal(graph_hash(&g), graph_hash(&other)); // the optimizer's values are no part of it
-  void *variants[] = {&m.activation, &m.heads, &m.layers, &m.base_layers, &m.position};
+  void *variants[] = {&m.activation, &m.heads,      &m.layers, &m.base_layers,
+                      &m.position,   &m.attention, &m.norm,   &m.block};
   for (u32 i = 0; i < COUNT_OF(variants); i++) {
     u32 *value = variants[i], kept = *value;
     *value = kept == 2 && variants[i] != (void *)&m.activation ? 4 : 1;
@@ -405,6 +527,14 @@ static void hash_is_the_computation(void **s) {
     *value = kept;
   }
   assert_int_equal(graph_hash(&g), 0x5c4908325925fe25ull);
+  m.position = POSITION_ROTARY;
+  graph turned = built(&m, 16);
+  m.rotary_dims = 8;
+  graph half_turned = built(&m, 16);
+  m.rotary_layout = ROTARY_INTERLEAVED;
+  graph beside = built(&m, 16);
+  assert_int_not_equal(graph_hash(&turned), graph_hash(&half_turned));
+  assert_int_not_equal(graph_hash(&beside), graph_hash(&half_turned));
 }
 
 static void prints_for_people(void **s) {
@@ -462,7 +592,11 @@ static void presets_have_their_sizes(void **s) {
       {"gpt3-1.3b", 2048, 1.3e9, 0.03},      {"gpt3-2.7b", 2048, 2.7e9, 0.03},
       {"gpt3-6.7b", 2048, 6.7e9, 0.03},      {"gpt3-13b", 2048, 13e9, 0.03},
       {"gpt3-20b", 2048, 20.5e9, 0.03},      {"gpt3-175b", 2048, 175e9, 0.03},
-      {"completep-256x2", 2048, 27311616, 0}};
+      {"completep-256x2", 2048, 27311616, 0},
+      {"gptj-6b", 2048, 6053381344, 0.001}, // its table has rows of padding
+      {"llama-7b", 2048, 6738415616, 0},     // arXiv 2302.13971 prints 6.7B
+      {"bert-large", 512, 335141888, 0.004}, // less the pooler and the table of sentences
+      {"gpt-1t", 2048, 1008.0e9, 0.001}};    // arXiv 2104.04473
   for (u32 i = 0; i < COUNT_OF(want); i++) {
     model_spec m = preset_model(want[i].name);
     graph g = built(&m, want[i].seq);
@@ -472,7 +606,10 @@ static void presets_have_their_sizes(void **s) {
   static const struct {
     const char *name;
     double inside; // 12 N^2 L, completep.md section 2.2
-  } paper[] = {{"completep-1984x32", 1.51e9}, {"completep-832x179", 1.49e9}, {"completep-448x125", 301e6}};
+  } paper[] = {{"completep-1984x32", 1.51e9},
+               {"completep-832x179", 1.49e9},
+               {"completep-1664x43", 1.43e9},
+               {"completep-448x125", 301e6}};
   for (u32 i = 0; i < COUNT_OF(paper); i++) {
     model_spec m = preset_model(paper[i].name);
     double inside = 12.0 * m.width * m.width * m.layers;
@@ -487,11 +624,15 @@ static void presets_have_their_sizes(void **s) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(one_block_is_this, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_llama_block_is_this, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_parallel_block_is_this, setup, teardown),
+      cmocka_unit_test_setup_teardown(families_follow_the_rules, setup, teardown),
       cmocka_unit_test_setup_teardown(tied_and_learned_and_no_bias, setup, teardown),
       cmocka_unit_test_setup_teardown(shapes_are_right, setup, teardown),
       cmocka_unit_test_setup_teardown(gradients_follow_uses, setup, teardown),
       cmocka_unit_test_setup_teardown(parameters_as_published, setup, teardown),
       cmocka_unit_test_setup_teardown(flops_as_derived, setup, teardown),
+      cmocka_unit_test_setup_teardown(flops_of_other_families, setup, teardown),
       cmocka_unit_test_setup_teardown(positions_are_not_in_6p, setup, teardown),
       cmocka_unit_test_setup_teardown(alibi_slopes, setup, teardown),
       cmocka_unit_test_setup_teardown(checks_speak_to_users, setup, teardown),

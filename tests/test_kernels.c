@@ -180,6 +180,7 @@ typedef struct shape {
   double mlp;
   u32 activation, position;
   bool tied, bias;
+  u32 norm, block, attention, rotary_dims, rotary_layout;
 } shape;
 
 static graph built(const shape *h) {
@@ -187,6 +188,8 @@ static graph built(const shape *h) {
   field_defaults(&model_table, &m);
   m.layers = h->layers, m.width = h->width, m.heads = h->heads, m.vocab = h->vocab, m.mlp = h->mlp;
   m.activation = h->activation, m.position = h->position, m.tied = h->tied, m.bias = h->bias;
+  m.norm = h->norm, m.block = h->block, m.attention = h->attention;
+  m.rotary_dims = h->rotary_dims, m.rotary_layout = h->rotary_layout;
   m.base_width = 16, m.embed_mult = 1.5;
   graph g;
   status st = {0};
@@ -218,12 +221,19 @@ static void fill_ids(const graph *g, u32 stream, u32 *to, size_t count) {
   for (size_t i = 0; i < count; i++) to[i] = (u32)random_below(7, RANDOM_TEST, stream, i, g->model.vocab);
 }
 
+// An encoder predicts some tokens only.
+static void fill_targets(const graph *g, u32 *to, size_t count) {
+  fill_ids(g, 12, to, count);
+  for (size_t i = 0; i < count; i++)
+    if (g->model.attention == ATTENTION_BIDIRECTIONAL && i % 3 != 1) to[i] = TARGET_NONE;
+}
+
 static tensors filled(const graph *g) {
   tensors ts = {g, arena_array(memory, float *, g->tensor_count)};
   for (u32 t = 0; t < g->tensor_count; t++) ts.data[t] = arena_array(memory, float, tensor_count(g, t));
   for (u32 p = 0; p < g->param_count; p++) fill_param(g, p, ts.data[g->params[p]]);
   fill_ids(g, 11, (u32 *)(void *)ts.data[g->tokens], g->seq);
-  fill_ids(g, 12, (u32 *)(void *)ts.data[g->targets], g->seq);
+  fill_targets(g, (u32 *)(void *)ts.data[g->targets], g->seq);
   return ts;
 }
 
@@ -294,7 +304,8 @@ static void check_node(const tensors *ts, const graph_node *n) {
 static bool free_accumulate(graph_op op) {
   switch (op) {
   case OP_LINEAR_GRAD_X: case OP_LINEAR_GRAD_W: case OP_LAYERNORM_GRAD: case OP_ATTENTION_GRAD:
-  case OP_ACTIVATION_GRAD: case OP_RESIDUAL_GRAD: return true;
+  case OP_ACTIVATION_GRAD: case OP_RESIDUAL_GRAD: case OP_RMSNORM_GRAD: case OP_GATE_GRAD:
+  case OP_ROTARY_GRAD: return true;
   default: return false;
   }
 }
@@ -337,16 +348,25 @@ static void check_shape(const shape *h) {
 static void test_operations(void **s) {
   (void)s;
   static const shape shapes[] = {
-      {1, 16, 1, 17, 1, 4, ACT_RELU2, POSITION_ALIBI, false, true},
-      {1, 8, 2, 256, 2, 2, ACT_GELU, POSITION_LEARNED, true, true},
-      {2, 12, 3, 30, 7, 1.5, ACT_GELU_ERF, POSITION_NONE, false, false},
-      {1, 36, 4, 65, 24, 4, ACT_GELU, POSITION_ALIBI, true, false},
-      {1, 48, 3, 100, 25, 1, ACT_RELU2, POSITION_ALIBI, false, true},
-      {1, 64, 4, 40, 33, 4, ACT_GELU_ERF, POSITION_LEARNED, false, true},
-      {1, 66, 2, 50, 49, 0.5, ACT_GELU, POSITION_NONE, true, true},
-      {1, 5, 5, 3, 50, 3, ACT_GELU, POSITION_ALIBI, false, true},
-      {1, 128, 1, 33, 31, 1, ACT_RELU2, POSITION_ALIBI, false, true},
-      {1, 34, 2, 700, 70, 9, ACT_GELU, POSITION_LEARNED, false, true},
+      {1, 16, 1, 17, 1, 4, ACT_RELU2, POSITION_ALIBI, false, .bias = true},
+      {1, 8, 2, 256, 2, 2, ACT_GELU, POSITION_LEARNED, true, .bias = true},
+      {2, 12, 3, 30, 7, 1.5, ACT_GELU_ERF, POSITION_NONE, false, .bias = false},
+      {1, 36, 4, 65, 24, 4, ACT_GELU, POSITION_ALIBI, true, .bias = false},
+      {1, 48, 3, 100, 25, 1, ACT_RELU2, POSITION_ALIBI, false, .bias = true},
+      {1, 64, 4, 40, 33, 4, ACT_GELU_ERF, POSITION_LEARNED, false, .bias = true},
+      {1, 66, 2, 50, 49, 0.5, ACT_GELU, POSITION_NONE, true, .bias = true},
+      {1, 5, 5, 3, 50, 3, ACT_GELU, POSITION_ALIBI, false, .bias = true},
+      {1, 128, 1, 33, 31, 1, ACT_RELU2, POSITION_ALIBI, false, .bias = true},
+      {1, 34, 2, 700, 70, 9, ACT_GELU, POSITION_LEARNED, false, .bias = true},
+      {1, 48, 3, 60, 37, 2.5, ACT_SWIGLU, POSITION_ROTARY, false, false, .norm = NORM_RMSNORM},
+      {1, 40, 2, 30, 50, 1.1, ACT_SWIGLU, POSITION_ROTARY, false, true, .norm = NORM_RMSNORM, .rotary_dims = 6,
+       .rotary_layout = ROTARY_INTERLEAVED},
+      {2, 44, 2, 33, 26, 4, ACT_GELU, POSITION_ROTARY, false, true, .block = BLOCK_PARALLEL, .rotary_dims = 8,
+       .rotary_layout = ROTARY_INTERLEAVED},
+      {1, 6, 3, 9, 1, 1, ACT_SILU, POSITION_ROTARY, true, true, .norm = NORM_RMSNORM, .block = BLOCK_PARALLEL},
+      {1, 36, 2, 600, 49, 4, ACT_GELU, POSITION_LEARNED, true, true, .attention = ATTENTION_BIDIRECTIONAL},
+      {1, 20, 4, 17, 25, 1.3, ACT_SILU, POSITION_ALIBI, false, true, .attention = ATTENTION_BIDIRECTIONAL},
+      {1, 132, 2, 17, 70, 0.5, ACT_SWIGLU, POSITION_ROTARY, false, true, .attention = ATTENTION_BIDIRECTIONAL},
   };
   for (u32 i = 0; i < COUNT_OF(shapes); i++) check_shape(&shapes[i]);
 }
@@ -354,7 +374,7 @@ static void test_operations(void **s) {
 // Small integers: every order of summation is exact, so the definition and all levels agree in bytes.
 static void test_exact_on_integers(void **s) {
   (void)s;
-  shape h = {1, 40, 4, 60, 37, 3, ACT_RELU2, POSITION_ALIBI, false, true};
+  shape h = {1, 40, 4, 60, 37, 3, ACT_RELU2, POSITION_ALIBI, false, .bias = true};
   graph g = built(&h);
   u64 hash = HASH_START;
   for (u32 n = 0; n < g.backward_end; n++) {
@@ -400,7 +420,7 @@ static probe probe_of(const graph *g, u32 batch) {
   }
   u32 *inputs = arena_array(memory, u32, batch * g->seq), *targets = arena_array(memory, u32, batch * g->seq);
   fill_ids(g, 11, inputs, (size_t)batch * g->seq);
-  fill_ids(g, 12, targets, (size_t)batch * g->seq);
+  fill_targets(g, targets, (size_t)batch * g->seq);
   p.batch = (execute_batch){batch, inputs, targets, p.params};
   return p;
 }
@@ -432,9 +452,15 @@ static void check_gradient(const probe *p, u32 param) {
 static void test_finite_differences(void **s) {
   (void)s;
   static const shape shapes[] = {
-      {2, 16, 2, 19, 6, 2, ACT_GELU, POSITION_LEARNED, true, true},
-      {2, 12, 3, 13, 5, 1.5, ACT_GELU_ERF, POSITION_ALIBI, false, true},
-      {1, 16, 4, 11, 9, 4, ACT_RELU2, POSITION_NONE, false, false},
+      {2, 16, 2, 19, 6, 2, ACT_GELU, POSITION_LEARNED, true, .bias = true},
+      {2, 12, 3, 13, 5, 1.5, ACT_GELU_ERF, POSITION_ALIBI, false, .bias = true},
+      {1, 16, 4, 11, 9, 4, ACT_RELU2, POSITION_NONE, false, .bias = false},
+      {2, 16, 2, 13, 6, 1.5, ACT_SWIGLU, POSITION_ROTARY, false, false, .norm = NORM_RMSNORM},
+      {2, 16, 2, 13, 6, 2, ACT_GELU, POSITION_ROTARY, false, true, .block = BLOCK_PARALLEL, .rotary_dims = 4,
+       .rotary_layout = ROTARY_INTERLEAVED},
+      {1, 12, 2, 11, 7, 2, ACT_SILU, POSITION_LEARNED, true, true, .attention = ATTENTION_BIDIRECTIONAL},
+      {1, 12, 3, 11, 7, 2, ACT_SWIGLU, POSITION_ALIBI, false, true, .norm = NORM_RMSNORM, .block = BLOCK_PARALLEL,
+       .attention = ATTENTION_BIDIRECTIONAL},
   };
   for (u32 i = 0; i < COUNT_OF(shapes); i++) {
     graph g = built(&shapes[i]);
@@ -444,10 +470,69 @@ static void test_finite_differences(void **s) {
   }
 }
 
+// Scores depend on the distance of two tokens only: the same q and the same k everywhere give rows of scores that
+// are one row, moved; and turning back what was turned changes nothing.
+static void test_rotary_is_relative(void **s) {
+  (void)s;
+  for (u32 layout = ROTARY_HALF; layout <= ROTARY_INTERLEAVED; layout++) {
+    enum { SEQ = 600, WIDTH = 16, DIMS = 12, ROW = 3 * WIDTH };
+    shape h = {1, WIDTH, 1, 9, SEQ, 1, ACT_GELU, POSITION_ROTARY, false, true, .rotary_dims = DIMS, .rotary_layout = layout};
+    graph g = built(&h);
+    static float x[SEQ * ROW], y[SEQ * ROW], back[SEQ * ROW];
+    for (u32 i = 0; i < SEQ * ROW; i++) x[i] = value_at(3, i % ROW);
+    kernel_call c = {.graph = &g, .seq = SEQ, .in = {x}, .out = {y}, .in_cols = {ROW}, .out_cols = {ROW}};
+    c.scratch = arena_array(memory, float, kernels_fast()->scratch_floats(&g));
+    kernels_fast()->run[OP_ROTARY](&c);
+    for (u32 apart = 0; apart < 50; apart += 7) {
+      double want = 0;
+      for (u32 t = apart; t < SEQ; t += 31) {
+        double score = 0;
+        for (u32 i = 0; i < WIDTH; i++) score += (double)y[t * ROW + i] * y[(t - apart) * ROW + WIDTH + i];
+        if (t == apart) want = score;
+        if (fabs(score - want) > 3e-6) fail_msg("token %u, %u apart: %g, not %g", t, apart, score, want);
+      }
+    }
+    c.in[0] = y, c.out[0] = back;
+    kernels_fast()->run[OP_ROTARY_GRAD](&c);
+    for (u32 i = 0; i < SEQ * ROW; i++) assert_true(fabs((double)back[i] - x[i]) < 5e-7);
+  }
+}
+
+// The two layouts are one rotation of permuted features: pair i is (2i, 2i + 1) in one, (i, i + half) in the other.
+static void test_rotary_layouts_are_permutations(void **s) {
+  (void)s;
+  enum { SEQ = 40, WIDTH = 16, DIMS = 8, ROW = 3 * WIDTH };
+  float *y[2];
+  for (u32 layout = ROTARY_HALF; layout <= ROTARY_INTERLEAVED; layout++) {
+    shape h = {1, WIDTH, 1, 9, SEQ, 1, ACT_GELU, POSITION_ROTARY, false, true, .rotary_dims = DIMS, .rotary_layout = layout};
+    graph g = built(&h);
+    float *x = arena_array(memory, float, SEQ * ROW);
+    y[layout] = arena_array(memory, float, SEQ * ROW);
+    for (u32 i = 0; i < SEQ * ROW; i++) {
+      u32 f = i % WIDTH, pair = f < DIMS / 2 ? 2 * f : 2 * (f - DIMS / 2) + 1;
+      x[layout == ROTARY_INTERLEAVED && f < DIMS ? i - f + pair : i] = value_at(3, i);
+    }
+    kernel_call c = {.graph = &g, .seq = SEQ, .in = {x}, .out = {y[layout]}, .in_cols = {ROW}, .out_cols = {ROW}};
+    c.scratch = arena_array(memory, float, kernels_fast()->scratch_floats(&g));
+    kernels_fast()->run[OP_ROTARY](&c);
+    if (layout == ROTARY_HALF) { // the first pair turns by one radian per token, the last of four by 10^-3
+      float a = x[2 * ROW], b = x[2 * ROW + 4];
+      assert_true(fabs(y[0][2 * ROW] - (a * cos(2) - b * sin(2))) < 3e-7);
+      a = x[2 * ROW + 3], b = x[2 * ROW + 7];
+      assert_true(fabs(y[0][2 * ROW + 3] - (a * cos(2e-3) - b * sin(2e-3))) < 3e-7);
+    }
+  }
+  for (u32 i = 0; i < SEQ * ROW; i++) {
+    u32 f = i % WIDTH, pair = f < DIMS / 2 ? 2 * f : 2 * (f - DIMS / 2) + 1;
+    bool turned = i % ROW < 2 * WIDTH && f < DIMS;
+    if (turned || f >= DIMS) assert_true(y[0][i] == y[1][turned ? i - f + pair : i]);
+  }
+}
+
 // Numbers of every size, zeros, subnormals and infinities: the instruction and its emulation agree in bytes.
 static void test_bf16_levels_agree(void **s) {
   (void)s;
-  shape h = {1, 40, 4, 60, 37, 3, ACT_RELU2, POSITION_ALIBI, false, true};
+  shape h = {1, 40, 4, 60, 37, 3, ACT_RELU2, POSITION_ALIBI, false, .bias = true};
   graph g = built(&h);
   for (u32 n = 0; n < g.backward_end; n++) {
     const graph_node *node = &g.nodes[n];
@@ -477,8 +562,8 @@ static void test_best_level_is_chosen(void **s) {
   for (u32 l = 0; l < KERNELS_LEVELS; l++) {
     const kernels_level *k = kernels_level_get(l);
     if (!k) continue;
-    for (u32 op = 0; op < OP_GRAD_NORM; op++) assert_non_null(k->table.run[op]);
-    assert_null(k->table.run[OP_ADAMW]);
+    for (u32 op = 0; op < OP_COUNT; op++)
+      assert_int_equal(k->table.run[op] == NULL, op == OP_GRAD_NORM || op == OP_ADAMW);
     if (l + 1 == KERNELS_LEVELS || !kernels_level_get(l + 1)) assert_string_equal(best->name, k->table.name);
   }
 }
@@ -491,6 +576,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_operations, setup, teardown),
       cmocka_unit_test_setup_teardown(test_exact_on_integers, setup, teardown),
       cmocka_unit_test_setup_teardown(test_finite_differences, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_rotary_is_relative, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_rotary_layouts_are_permutations, setup, teardown),
       cmocka_unit_test_setup_teardown(test_bf16_levels_agree, setup, teardown),
       cmocka_unit_test_setup_teardown(test_best_level_is_chosen, setup, teardown),
   };

@@ -27,6 +27,11 @@ static u64 products(const program *p, const program_phase *ph) {
   return elements_of(p, ph, OPCODE_AXPY16) + elements_of(p, ph, OPCODE_AXPY32) + elements_of(p, ph, OPCODE_DOT16);
 }
 
+// Twice the keys that a token sees on average.
+static u64 twice_seen(const graph *g) {
+  return g->model.attention == ATTENTION_CAUSAL ? g->seq + 1ull : 2ull * g->seq;
+}
+
 // Multiply-adds that a node asks for over a microbatch, biases included.
 static u64 asked(const graph *g, const graph_node *n, u64 tokens) {
   const graph_tensor *t = g->tensors;
@@ -40,9 +45,9 @@ static u64 asked(const graph *g, const graph_node *n, u64 tokens) {
   case OP_LOSS_GRAD:
     return tokens * g->model.vocab * g->model.width; // logits a second time
   case OP_ATTENTION:
-    return tokens * (g->seq + 1) / 2 * 2 * g->model.width;
+    return tokens * twice_seen(g) / 2 * 2 * g->model.width;
   case OP_ATTENTION_GRAD:
-    return tokens * (g->seq + 1) / 2 * 5 * g->model.width; // dV, dP, dQ, dK and the scores again
+    return tokens * twice_seen(g) / 2 * 5 * g->model.width; // dV, dP, dQ, dK and the scores again
   default:
     return 0;
   }
@@ -83,8 +88,11 @@ static void runs_every_node(built *b) {
     assert_true(times == 1 || (may_repeat && times == 2));
     again += times == 2;
   }
-  // all of a block but its last product and residual, whose results nobody's gradient reads
-  assert_int_equal(again, b->plan.policy == POLICY_RESIDENT ? 0 : g->model.layers * 8);
+  // all of a block but its last product and residual, whose results nobody's gradient reads; of both branches where
+  // they do not follow each other
+  u32 forward = 0, spared = g->model.block == BLOCK_PARALLEL ? 4 : 2;
+  for (u32 n = 0; n < g->forward_end; n++) forward += g->nodes[n].layer == 0;
+  assert_int_equal(again, b->plan.policy == POLICY_RESIDENT ? 0 : g->model.layers * (forward - spared));
   assert_int_equal(p.group_count, 1);
   assert_true(p.groups[0].repeat == b->plan.microbatches);
 }
@@ -106,6 +114,9 @@ static void totals_are_the_published_accounting(void **state) {
       {"cs2", NULL, "layers=4 width=768 heads=12 vocab=50257 bias=false", 1024, 64, 1, "activations=resident"},
       {"mesh16", NULL, "layers=3 width=42 heads=7 vocab=101 mlp=2.5 bias=false", 13, 64, 1,
        "activations=resident microbatch=16"},
+      {"mesh16", NULL, LLAMA, 13, 16, 1, "activations=resident"},
+      {"mesh16", NULL, GPTJ "bias=false", 13, 16, 1, "activations=resident"},
+      {"mesh16", NULL, BERT "bias=false", 13, 16, 1, "activations=resident"},
   };
   for (u32 k = 0; k < COUNT_OF(c); k++) {
     built b = sim_build(&c[k]);
@@ -120,7 +131,7 @@ static void totals_are_the_published_accounting(void **state) {
     }
     double square = 12.0 * b.graph.model.width * b.graph.seq * b.graph.model.layers; // of attention, a token's
     assert_true(linear == tokens * (n.flops_explicit - square) / 2);
-    // causal attention, in which backward computes the scores once more: 7 products where 6 are counted
+    // attention over the keys that are seen; backward computes the scores once more: 7 products where 6 are counted
     sim_near(attention, tokens * (n.flops_causal - (n.flops_explicit - square)) / 2 * 7 / 6, 1e-12);
     arena_destroy(b.memory);
   }
@@ -138,10 +149,9 @@ static void every_parameter_is_updated_once(void **state) {
   sim_every_case(updates_each_parameter_once);
 }
 
-// (query, key) pairs of causal attention times heads, per microbatch.
+// (query, key) pairs of attention times heads, per microbatch.
 static u64 pairs_of(const built *b) {
-  u64 t = b->graph.seq;
-  return b->plan.microbatch * (t * (t + 1) / 2) * b->graph.model.heads;
+  return b->plan.microbatch * (b->graph.seq * twice_seen(&b->graph) / 2) * b->graph.model.heads;
 }
 
 // Every score is exponentiated by one PE: what dividing over columns rounds up is the only excess.
@@ -182,10 +192,11 @@ static void sends_what_is_received(built *b) {
       assert_true(elements_of(&p, ph, OPCODE_SEND16) == (others ? dy * tokens : 0));
       assert_true(elements_of(&p, ph, OPCODE_RECV16) == dy * tokens * others);
     }
-    if (n->op == OP_LAYERNORM || n->op == OP_LOSS) {
-      assert_true(chained == 2 * tokens * others);
-      assert_true(elements_of(&p, ph, OPCODE_SEND32) == (others ? 2 * tokens : 0));
-      assert_true(elements_of(&p, ph, OPCODE_RECV32) == (others ? 2 * tokens * (others + 1) : 0));
+    if (n->op == OP_LAYERNORM || n->op == OP_RMSNORM || n->op == OP_LOSS) {
+      u64 sums = (n->op == OP_RMSNORM ? 1 : 2) * tokens;
+      assert_true(chained == sums * others);
+      assert_true(elements_of(&p, ph, OPCODE_SEND32) == (others ? sums : 0));
+      assert_true(elements_of(&p, ph, OPCODE_RECV32) == (others ? sums * (others + 1) : 0));
     }
   }
 }
@@ -195,7 +206,28 @@ static void sums_and_broadcasts_conserve_wavelets(void **state) {
   sim_every_case(sends_what_is_received);
 }
 
-// Keys and values that leave a row downwards arrive in the next.
+// Each value of a gate has its sigmoid, each rotated feature a cosine or a sine that q and k share, both ways.
+static void evaluates_functions(built *b) {
+  program p = sim_lower(b);
+  const model_spec *m = &b->graph.model;
+  u64 tokens = (u64)b->plan.microbatch * b->graph.seq;
+  for (u32 i = 0; i < p.phase_count; i++) {
+    const graph_node *n = node_of(&b->graph, p.phases[i].origin);
+    u64 done = elements_of(&p, &p.phases[i], OPCODE_TANH);
+    if (n->op == OP_GATE || n->op == OP_GATE_GRAD) assert_true(done == tokens * model_hidden_width(m));
+    if (n->op != OP_ROTARY && n->op != OP_ROTARY_GRAD) continue;
+    u64 turned = tokens * m->heads * model_rotary_dims(m); // a column's share is rounded up
+    assert_true(done >= turned && done < turned + tokens * b->plan.tiles.group_width);
+    assert_true(elements_of(&p, &p.phases[i], OPCODE_FMA16) == 4 * done);
+  }
+}
+
+static void gates_and_turns_have_their_functions(void **state) {
+  (void)state;
+  sim_every_case(evaluates_functions);
+}
+
+// Keys and values that leave a row arrive in another.
 static void rotation_conserves(built *b) {
   if (b->plan.tiles.seq_rows == 1 || b->plan.tiles.head_pes > 1) return; // else probabilities use the same opcodes
   program p = sim_lower(b);
@@ -211,6 +243,11 @@ static void rotating_keys_arrive(void **state) {
   const plan_case c = {"mesh16", NULL, "layers=2 width=48 heads=16 vocab=64", 64, 3, 1, "replicas=1"};
   built b = sim_build(&c);
   assert_true(b.plan.tiles.seq_rows > 1 && b.plan.tiles.head_pes == 1);
+  rotation_conserves(&b);
+  arena_destroy(b.memory);
+  const plan_case both = {"mesh16", NULL, BERT "heads=42", 30, 3, 1, "replicas=1"};
+  b = sim_build(&both);
+  assert_true(b.plan.tiles.seq_rows > 2 && b.plan.tiles.head_pes <= 1);
   rotation_conserves(&b);
   arena_destroy(b.memory);
   sim_every_case(rotation_conserves);
@@ -304,6 +341,7 @@ int main(void) {
       cmocka_unit_test(every_parameter_is_updated_once),
       cmocka_unit_test(every_score_is_exponentiated_once),
       cmocka_unit_test(sums_and_broadcasts_conserve_wavelets),
+      cmocka_unit_test(gates_and_turns_have_their_functions),
       cmocka_unit_test(rotating_keys_arrive),
       cmocka_unit_test(weights_stream_once_per_replica),
       cmocka_unit_test(offloading_moves_each_input_twice),

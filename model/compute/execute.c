@@ -229,7 +229,7 @@ static kernel_call call_of(const sequence *s, u32 step) {
   bool second = step >= e->order.forward_end;
   kernel_call c = {.graph = g, .node = node, .seq = g->seq, .scratch = s->scratch};
   c.accumulate = accumulate_of(s, index);
-  c.loss_scale = 1.0 / ((double)s->run->b->batch * g->seq);
+  c.loss_scale = 1.0 / s->run->targets;
   if (e->node_packed[index] != GRAPH_NONE) c.packed = e->packed[e->node_packed[index]].to;
   for (u32 i = 0; i < NODE_IN_MAX; i++) {
     c.in[i] = operand(s, node->in[i], second);
@@ -357,16 +357,25 @@ static void finish(const execute_run *r) {
   {
     double sum = 0;
     for (u32 i = 0; i < r->b->batch; i++) sum += e->losses[i];
-    e->loss = sum / ((double)r->b->batch * e->graph->seq);
+    e->loss = sum / r->targets;
   }
   since = execute_now(e);
   if (r->after) r->after(r->user);
   execute_add_time(e, EXTRA_AFTER, since);
 }
 
+// At least 1, so that a batch without any has a loss of 0.
+static double count_targets(const executor *e, const execute_batch *b) {
+  u64 count = 0;
+  for (u64 i = 0; i < (u64)b->batch * e->graph->seq; i++) count += b->targets[i] != TARGET_NONE;
+  return count ? (double)count : 1;
+}
+
 double execute_gradients_then(executor *e, const execute_batch *b, float *const *grads, execute_after *after, void *user) {
   require(b->batch > 0 && b->batch <= e->setup.max_batch);
-  execute_run r = {e, b, grads, count_lanes(e->graph, b->batch, e->order.head_apart), after, user};
+  execute_run r = {.e = e, .b = b, .grads = grads, .after = after, .user = user};
+  r.lanes = count_lanes(e->graph, b->batch, e->order.head_apart);
+  r.targets = count_targets(e, b);
   e->last_params = b->params;
   // A single sequence runs in block 0.
   u32 threads = r.lanes < e->threads && !e->order.head_apart ? r.lanes : e->threads;

@@ -27,14 +27,14 @@ executor *executor_open(const executor_setup *s, arena *a, status *st);
 executor *executor_create(const graph *g, const kernel_table *k, u32 max_batch, u32 threads, arena *a,
                           status *st);
 
-// One batch: inputs and targets are [batch][seq]. params[p] points to parameter p.
+// One batch: inputs and targets are [batch][seq]; a target may be TARGET_NONE. params[p] points to parameter p.
 typedef struct execute_batch {
   u32 batch;
   const u32 *inputs, *targets;
   float *const *params;
 } execute_batch;
 
-// Mean loss of the batch (natural log). Forward only.
+// Mean loss of the batch's targets (natural log). Forward only.
 double execute_forward(executor *e, const execute_batch *b);
 // Mean loss, and gradients of the mean loss into grads[p] (summed over the batch, overwritten).
 double execute_gradients(executor *e, const execute_batch *b, float *const *grads);

@@ -29,11 +29,10 @@ static head_call head_of(const execute_run *r, u32 sequence, float *block, u32 r
   const graph_node *n = &g->nodes[e->head.node];
   u32 width = g->model.width, x = e->order.head_x, weight = g->tensors[n->in[1]].param;
   size_t at = (size_t)row * width;
-  double tokens = (double)r->b->batch * g->seq;
   return (head_call){.rows = g->seq - row < HEAD_ROWS ? g->seq - row : HEAD_ROWS, .width = width, .vocab = g->model.vocab,
                      .x = block + e->plan.offsets[x] + at, .weight = r->b->params[weight],
                      .targets = r->b->targets + (size_t)sequence * g->seq + row,
-                     .scale = (float)n->scale, .factor = (float)(1 / tokens),
+                     .scale = (float)n->scale, .factor = (float)(1 / r->targets),
                      .logits = e->head.logits, .parts = e->head.parts, .sums = e->head.sums, .loss = e->head.loss,
                      .dx = block + e->plan.offsets[g->tensors[x].twin] + at,
                      .dweight = r->grads ? r->grads[weight] : NULL,

@@ -52,6 +52,7 @@ typedef struct execute_run {
   const execute_batch *b;
   float *const *grads; // NULL: forward only
   u32 lanes;
+  double targets; // tokens of the batch that have one
   execute_after *after; // or NULL
   void *user;
 } execute_run;

@@ -58,8 +58,8 @@ static u32 draw(const sampler *s, const float *logits, u64 index) {
 
 void generate_run(trainer *t, const u32 *prompt, u32 prompt_count, const generate_options *o, generate_emit *emit,
                   void *user) {
-  require(prompt_count > 0);
   const graph *g = t->setup.graph;
+  require(prompt_count > 0 && g->model.attention == ATTENTION_CAUSAL);
   u32 seq = g->seq, vocab = g->tensors[g->logits].cols;
   arena *a = arena_create("generate");
   sampler s = {vocab, o, arena_array(a, candidate, vocab)};

@@ -12,5 +12,6 @@ typedef struct generate_options {
 
 // prompt: token ids (at least one). Calls `emit` for each new token; emit returns false to stop.
 typedef bool generate_emit(u32 token, void *user);
+// The model's attention is causal.
 void generate_run(trainer *t, const u32 *prompt, u32 prompt_count, const generate_options *o,
                   generate_emit *emit, void *user);

@@ -147,7 +147,10 @@ static bool check_writable(const graph *g, status *st) {
   const model_rules *r = &g->rules;
   const char *why = NULL;
   if (m->position != POSITION_LEARNED) why = "its positions are not learned";
-  else if (m->activation == ACT_RELU2) why = "its activation is relu2";
+  else if (m->activation != ACT_GELU && m->activation != ACT_GELU_ERF) why = "its activation is not GELU";
+  else if (m->norm != NORM_LAYERNORM) why = "its norm is not LayerNorm";
+  else if (m->block != BLOCK_SERIAL) why = "its blocks are parallel";
+  else if (m->attention != ATTENTION_CAUSAL) why = "its attention is bidirectional";
   else if (!m->bias) why = "it has no biases";
   else if (r->embed_mult != 1 || r->logit_mult != 1 || r->residual_mult != 1) why = "its rules multiply embeddings, branches or logits";
   else if (fabs(r->attention_scale * sqrt(model_head_width(m)) - 1) > 1e-12) why = "its scores are not scaled by 1/sqrt(d_head)";
@@ -236,6 +239,9 @@ static bool read_llmc(const graph *g, const char *path, float *const *params, ar
 }
 
 bool gpt2_read(const graph *g, const char *path, float *const *params, status *st) {
+  const model_spec *m = &g->model;
+  if (m->norm != NORM_LAYERNORM || m->block != BLOCK_SERIAL || m->activation == ACT_SWIGLU)
+    return status_fail(st, CODE_CONFIG, "%s: a GPT-2 has LayerNorm, serial blocks and no gate; the model differs", path);
   arena *a = arena_create("gpt2");
   bool ok = text_ends(path, ".bin") ? read_llmc(g, path, params, a, st)
                                     : read_safetensors(g, is_folder(path) ? arena_format(a, "%s/model.safetensors", path) : path,

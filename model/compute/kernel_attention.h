@@ -1,4 +1,4 @@
-// Causal attention head by head in strips of queries: scores exist for one strip at a time, and the
+// Attention head by head in strips of queries: scores exist for one strip at a time, and the
 // backward pass computes the probabilities again from the log-sum-exp.
 #pragma once
 
@@ -26,11 +26,15 @@ typedef struct attention_head {
   size_t row;
   u32 seq, dh, head, heads;
   float scale, slope;
+  bool causal;
 } attention_head;
 
 typedef struct attention_strip {
   u32 start, rows, keys; // queries start .. start + rows see keys 0 .. keys
+  u32 first;             // keys that the first of them sees; each further one sees one more, up to `keys`
 } attention_strip;
+
+INLINE u32 strip_sees(const attention_strip *s, u32 i) { return s->first + i < s->keys ? s->first + i : s->keys; }
 
 static size_t padded(size_t n) { return (n + PAD - 1) / PAD * PAD; }
 
@@ -66,12 +70,14 @@ static attention_head attention_head_of(const kernel_call *c, const float *qkv, 
   return (attention_head){.q = q, .k = q + width, .v = q + 2 * (size_t)width,
                           .row = 3 * (size_t)width,
                           .seq = c->seq, .dh = dh, .head = head, .heads = m->heads,
-                          .scale = (float)c->node->scale, .slope = (float)slope};
+                          .scale = (float)c->node->scale, .slope = (float)slope,
+                          .causal = m->attention == ATTENTION_CAUSAL};
 }
 
 static attention_strip strip_at(const attention_head *h, u32 start) {
   u32 rows = h->seq - start < STRIP ? h->seq - start : STRIP;
-  return (attention_strip){start, rows, start + rows};
+  return h->causal ? (attention_strip){start, rows, start + rows, start + 1}
+                   : (attention_strip){start, rows, h->seq, h->seq};
 }
 
 // Packs rows of a strip as an A operand.
@@ -86,7 +92,7 @@ static void strip_rows(const float *from, size_t row, u32 rows, u32 dh, float *t
 static void strip_scores(const attention_strip *s, u32 dh, const float *rows, const float *across, gemm_tile out) {
   for (u32 i = 0; i < s->rows; i += GEMM_MR) {
     u32 count = s->rows - i < GEMM_MR ? s->rows - i : GEMM_MR;
-    for (u32 j = 0; j < s->start + i + count; j += GEMM_NR) {
+    for (u32 j = 0; j < strip_sees(s, i + count - 1); j += GEMM_NR) {
       gemm_tile t = {out.c + i * out.c_row + j, out.c_row, count, GEMM_NR, out.alpha, false, NULL};
       gemm_micro_packed(dh, rows + (size_t)i * dh, across + (size_t)j * dh, &t);
     }
@@ -118,24 +124,34 @@ static void strip_multiply(const strip_product *p) {
 
 // The lane's share of the bias and mask: scores of keys j .. j + VW for query i.
 INLINE vf biased(const float *s, u32 j, u32 i, float slope) {
-  vf distance = vf_iota() + ((float)j - (float)i);
-  return vf_fma(vf_set(slope), distance, vf_load(s + j));
+  vf distance = vf_abs(vf_iota() + ((float)j - (float)i));
+  return vf_fma(vf_set(-slope), distance, vf_load(s + j));
 }
 
-// Makes keys after the query harmless up to a whole number of lanes; returns that number.
-INLINE u32 mask_row(float *s, u32 query, float masked) {
-  u32 end = (query + LANES) / LANES * LANES;
-  for (u32 j = query + 1; j < end; j++) s[j] = masked;
+// Makes keys beyond those that are seen harmless up to a whole number of lanes; returns that number.
+INLINE u32 mask_row(float *s, u32 seen, float masked) {
+  u32 end = (seen + LANES - 1) / LANES * LANES;
+  for (u32 j = seen; j < end; j++) s[j] = masked;
   return end;
 }
 
+// A query of a strip and what it sees.
+typedef struct attention_query {
+  u32 index, seen, keys;
+  float slope;
+} attention_query;
+
+INLINE attention_query strip_query(const attention_head *h, const attention_strip *s, u32 i) {
+  return (attention_query){s->start + i, strip_sees(s, i), s->keys, h->slope};
+}
+
 // Scores of one query become e^(score - max), zeros up to `keys`; returns max and sum.
-static void softmax_row(float *s, u32 query, u32 keys, float slope, float ret_max_sum[2]) {
-  u32 end = mask_row(s, query, -INFINITY);
+static void softmax_row(float *s, attention_query a, float ret_max_sum[2]) {
+  u32 end = mask_row(s, a.seen, -INFINITY);
   wide most = wide_set(-INFINITY), sum = wide_set(0);
   for (u32 j = 0; j < end; j += LANES)
     for (u32 q = 0; q < PARTS; q++) {
-      vf x = biased(s, j + q * VW, query, slope);
+      vf x = biased(s, j + q * VW, a.index, a.slope);
       vf_store(s + j + q * VW, x);
       most.part[q] = vf_max(x, most.part[q]);
     }
@@ -146,7 +162,7 @@ static void softmax_row(float *s, u32 query, u32 keys, float slope, float ret_ma
       vf_store(s + j + q * VW, e);
       sum.part[q] += e;
     }
-  if (end < keys) memset(s + end, 0, (keys - end) * sizeof *s);
+  if (end < a.keys) memset(s + end, 0, (a.keys - end) * sizeof *s);
   ret_max_sum[0] = top;
   ret_max_sum[1] = wide_sum(sum);
 }
@@ -162,13 +178,13 @@ static void attention_forward_head(const attention_head *h, const attention_work
     strip_scores(&s, h->dh, w->q_rows, w->k_across, (gemm_tile){.c = w->p, .c_row = w->p_row, .alpha = h->scale});
     for (u32 i = 0; i < s.rows; i++) {
       float max_sum[2];
-      softmax_row(w->p + i * w->p_row, start + i, s.keys, h->slope, max_sum);
+      softmax_row(w->p + i * w->p_row, strip_query(h, &s, i), max_sum);
       inverse[i] = 1.0f / max_sum[1];
       lse[(size_t)(start + i) * h->heads + h->head] = max_sum[0] + vf_log(vf_set(max_sum[1]))[0];
     }
     float *out = y + start * width;
     strip_multiply(&(strip_product){{w->p, w->p_row, 1}, s.rows, s.keys, h->dh, w->v_along, h->seq, out, width,
-                                    1, false, start + 1});
+                                    1, false, s.first});
     for (u32 i = 0; i < s.rows; i++)
       for (u32 d = 0; d < h->dh; d++) out[i * width + d] *= inverse[i];
   }
@@ -195,19 +211,18 @@ INLINE float row_dot(const float *a, const float *b, u32 n) {
   return wide_sum(sum);
 }
 
-// Scores become probabilities p and dP becomes dS = p (dP - delta), both zero after the query.
-static void softmax_grad_row(float *p, float *ds, const attention_head *h, u32 query, u32 keys,
-                             const float lse_delta[2]) {
-  u32 end = mask_row(p, query, -INFINITY);
-  mask_row(ds, query, 0);
+// Scores become probabilities p and dP becomes dS = p (dP - delta), both zero for keys that are not seen.
+static void softmax_grad_row(float *p, float *ds, attention_query a, const float lse_delta[2]) {
+  u32 end = mask_row(p, a.seen, -INFINITY);
+  mask_row(ds, a.seen, 0);
   for (u32 j = 0; j < end; j += VW) {
-    vf e = vf_exp(biased(p, j, query, h->slope) - lse_delta[0]);
+    vf e = vf_exp(biased(p, j, a.index, a.slope) - lse_delta[0]);
     vf_store(p + j, e);
     vf_store(ds + j, e * (vf_load(ds + j) - lse_delta[1]));
   }
-  if (end < keys) {
-    memset(p + end, 0, (keys - end) * sizeof *p);
-    memset(ds + end, 0, (keys - end) * sizeof *ds);
+  if (end < a.keys) {
+    memset(p + end, 0, (a.keys - end) * sizeof *p);
+    memset(ds + end, 0, (a.keys - end) * sizeof *ds);
   }
 }
 
@@ -230,12 +245,12 @@ static void attention_grad_strip(const attention_head *h, const attention_work *
   for (u32 i = 0; i < s.rows; i++) {
     float lse_delta[2] = {g->lse[(size_t)(start + i) * h->heads + h->head],
                           row_dot(dy + i * width, y + i * width, h->dh)};
-    softmax_grad_row(w->p + i * w->p_row, w->ds + i * w->p_row, h, start + i, s.keys, lse_delta);
+    softmax_grad_row(w->p + i * w->p_row, w->ds + i * w->p_row, strip_query(h, &s, i), lse_delta);
   }
   gemm_pack_b((matrix_view){q, h->row, 1}, h->dh, s.rows, w->q_along);
   gemm_pack_b((matrix_view){dy, width, 1}, h->dh, s.rows, w->dy_along);
   strip_multiply(&(strip_product){{w->ds, w->p_row, 1}, s.rows, s.keys, h->dh, w->k_along, h->seq,
-                                  g->dq + start * h->row, h->row, h->scale, g->accumulate, start + 1});
+                                  g->dq + start * h->row, h->row, h->scale, g->accumulate, s.first});
   strip_multiply(&(strip_product){{w->ds, 1, w->p_row}, s.keys, s.rows, h->dh, w->q_along, s.rows, g->dk,
                                   h->row, h->scale, true, 0});
   strip_multiply(&(strip_product){{w->p, 1, w->p_row}, s.keys, s.rows, h->dh, w->dy_along, s.rows, g->dv,

@@ -1,4 +1,4 @@
-// Operations that treat every value alone: activation, residual and embedding, and their gradients.
+// Operations that treat every value alone: activation, gate, residual and embedding, and their gradients.
 #pragma once
 
 #include "model/compute/kernel_norm.h"
@@ -43,10 +43,17 @@ INLINE vf relu2(vf x) { return relu(x) * relu(x); }
 
 INLINE vf relu2_slope(vf x) { return 2.0f * relu(x); }
 
-#define EACH(body)                                                                                 \
+INLINE vf silu(vf x) { return x * logistic_of(x).value; }
+
+INLINE vf silu_slope(vf x) {
+  logistic l = logistic_of(x);
+  return vf_fma(x, l.slope, l.value);
+}
+
+#define EACH(...)                                                                                  \
   for (size_t i = 0; i < count; i += VW) {                                                         \
     u32 left = count - i < VW ? (u32)(count - i) : VW;                                             \
-    body                                                                                           \
+    __VA_ARGS__                                                                                    \
   }
 
 static void activation(const kernel_call *c) {
@@ -57,6 +64,8 @@ static void activation(const kernel_call *c) {
   case ACT_GELU: EACH(row_put(y + i, 0, left, gelu(row_part(x + i, 0, left, 0)));) break;
   case ACT_GELU_ERF: EACH(row_put(y + i, 0, left, gelu_erf(row_part(x + i, 0, left, 0)));) break;
   case ACT_RELU2: EACH(row_put(y + i, 0, left, relu2(row_part(x + i, 0, left, 0)));) break;
+  case ACT_SILU: EACH(row_put(y + i, 0, left, silu(row_part(x + i, 0, left, 0)));) break;
+  case ACT_SWIGLU: require(false); // is a gate
   }
 }
 
@@ -76,8 +85,28 @@ static void activation_grad(const kernel_call *c) {
   case ACT_GELU: SLOPE(gelu_slope) break;
   case ACT_GELU_ERF: SLOPE(gelu_erf_slope) break;
   case ACT_RELU2: SLOPE(relu2_slope) break;
+  case ACT_SILU: SLOPE(silu_slope) break;
+  case ACT_SWIGLU: require(false);
   }
 #undef SLOPE
+}
+
+// y = silu(gate) up
+static void gate(const kernel_call *c) {
+  size_t count = (size_t)c->seq * c->in_cols[0];
+  const float *x = c->in[0], *up = c->in[1];
+  float *y = c->out[0];
+  EACH(row_put(y + i, 0, left, silu(row_part(x + i, 0, left, 0)) * row_part(up + i, 0, left, 0));)
+}
+
+// dgate = dy up silu'(gate) ; dup = dy silu(gate)
+static void gate_grad(const kernel_call *c) {
+  size_t count = (size_t)c->seq * c->in_cols[0];
+  const float *dy = c->in[0], *x = c->in[1], *up = c->in[2];
+  u32 add = c->accumulate;
+  EACH(vf d = row_part(dy + i, 0, left, 0), v = row_part(x + i, 0, left, 0), u = row_part(up + i, 0, left, 0);
+       put_or_add(c->out[0] + i, left, d * u * silu_slope(v), add & 1);
+       put_or_add(c->out[1] + i, left, d * silu(v), add & 2);)
 }
 
 // y = x + scale branch

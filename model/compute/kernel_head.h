@@ -46,9 +46,11 @@ static void head_loss(const head_call *h, u32 index, float *scratch) {
       from += 2 * (size_t)HEAD_ROWS;
       all = loss_join(all, (loss_part){from[0], from[1]});
     }
-    require(h->targets[t] < h->vocab);
     u32 target = h->targets[t];
-    h->loss[t] = loss_of(all, head_chunk(h, target / HEAD_CHUNK)[t * HEAD_CHUNK + target % HEAD_CHUNK]);
+    require(target < h->vocab || target == TARGET_NONE);
+    h->loss[t] = target == TARGET_NONE
+                     ? 0
+                     : loss_of(all, head_chunk(h, target / HEAD_CHUNK)[t * HEAD_CHUNK + target % HEAD_CHUNK]);
     h->sums[2 * t] = all.most;
     h->sums[2 * t + 1] = all.sum;
   }
@@ -60,7 +62,10 @@ INLINE void head_grad_w_of(const head_call *h, u32 index, float *scratch, bool b
   for (size_t t = 0; t < h->rows; t++) {
     float *x = chunk + t * HEAD_CHUNK;
     loss_part all = {h->sums[2 * t], h->sums[2 * t + 1]};
-    loss_grad_part(x, p.count, all, h->factor, h->targets[t] - p.first, x); // wraps to a large number before it
+    if (h->targets[t] == TARGET_NONE)
+      memset(x, 0, p.count * sizeof *x);
+    else
+      loss_grad_part(x, p.count, all, h->factor, h->targets[t] - p.first, x); // wraps to a large number before it
   }
   product(&(gemm_job){.m = p.count, .n = h->width, .k = h->rows,
                        .a = {chunk, 1, HEAD_CHUNK},

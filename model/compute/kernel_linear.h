@@ -115,19 +115,21 @@ static void after_elementwise(const void *user, gemm_area area) {
   c.in_cols[0] = area.cols;
   for (u32 i = 0; i < rows; i++) {
     size_t at = (size_t)(area.row + i) * width + area.col;
-    for (u32 k = 0; k < 2; k++) c.in[k] = second->in[k] ? second->in[k] + at : NULL;
-    c.out[0] = second->out[0] + at;
+    for (u32 k = 0; k < NODE_IN_MAX; k++) c.in[k] = second->in[k] ? second->in[k] + at : NULL;
+    for (u32 k = 0; k < NODE_OUT_MAX; k++) c.out[k] = second->out[k] ? second->out[k] + at : NULL;
     switch (c.node->op) {
     case OP_ACTIVATION: activation(&c); break;
     case OP_RESIDUAL: residual(&c); break;
+    case OP_GATE: gate(&c); break;
+    case OP_GATE_GRAD: gate_grad(&c); break;
     default: activation_grad(&c); break;
     }
   }
 }
 
 static bool linear_pairs(graph_op first, graph_op second) {
-  return (first == OP_LINEAR && (second == OP_ACTIVATION || second == OP_RESIDUAL)) ||
-         (first == OP_LINEAR_GRAD_X && second == OP_ACTIVATION_GRAD);
+  return (first == OP_LINEAR && (second == OP_ACTIVATION || second == OP_GATE || second == OP_RESIDUAL)) ||
+         (first == OP_LINEAR_GRAD_X && (second == OP_ACTIVATION_GRAD || second == OP_GATE_GRAD));
 }
 
 INLINE void linear_pair_of(const kernel_call *first, const kernel_call *second, bool bf16) {

@@ -1,4 +1,4 @@
-// Cross-entropy of each token's logits, and its gradient.
+// Cross-entropy of the logits of each token that has a target, and its gradient.
 #pragma once
 
 #include "model/compute/kernel_norm.h"
@@ -62,12 +62,12 @@ static void loss(const kernel_call *c) {
   const u32 *targets = (const u32 *)(const void *)c->in[1];
   for (size_t t = 0; t < c->seq; t++) {
     const float *x = c->in[0] + t * n;
-    require(targets[t] < n);
-    c->out[0][t] = loss_of(loss_row(x, n), x[targets[t]]);
+    require(targets[t] < n || targets[t] == TARGET_NONE);
+    c->out[0][t] = targets[t] == TARGET_NONE ? 0 : loss_of(loss_row(x, n), x[targets[t]]);
   }
 }
 
-// dlogits = (softmax - onehot) scale / (tokens of the step)
+// dlogits = (softmax - onehot) scale / (targets of the step)
 static void loss_grad(const kernel_call *c) {
   u32 n = c->in_cols[0];
   const u32 *targets = (const u32 *)(const void *)c->in[1];
@@ -75,7 +75,10 @@ static void loss_grad(const kernel_call *c) {
   require(!(c->accumulate & 1));
   for (size_t t = 0; t < c->seq; t++) {
     const float *x = c->in[0] + t * n;
-    require(targets[t] < n);
-    loss_grad_part(x, n, loss_row(x, n), factor, targets[t], c->out[0] + t * n);
+    require(targets[t] < n || targets[t] == TARGET_NONE);
+    if (targets[t] == TARGET_NONE)
+      memset(c->out[0] + t * n, 0, n * sizeof(float));
+    else
+      loss_grad_part(x, n, loss_row(x, n), factor, targets[t], c->out[0] + t * n);
   }
 }

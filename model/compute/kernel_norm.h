@@ -1,4 +1,4 @@
-// LayerNorm over the features of each token, and its gradient.
+// LayerNorm and RMSNorm over the features of each token, and their gradients.
 #pragma once
 
 #include "model/compute/vector.h"
@@ -91,6 +91,37 @@ static void layernorm_grad(const kernel_call *c) {
       row_put(dx, i, n, add & 1 ? row_part(dx, i, n, 0) + d : d);
       if (dg) row_put(dg, i, n, vf_fma(dy, xhat, row_part(dg, i, n, 0)));
       if (db) row_put(db, i, n, row_part(db, i, n, 0) + dy);
+    }
+  }
+}
+
+static void rmsnorm(const kernel_call *c) {
+  u32 n = c->in_cols[0];
+  const float *g = c->in[1];
+  float eps = (float)c->graph->model.ln_eps;
+  for (size_t t = 0; t < c->seq; t++) {
+    const float *x = c->in[0] + t * n;
+    float *y = c->out[0] + t * n;
+    float rstd = 1.0f / sqrtf(row_square_sum(x, n, 0) / (float)n + eps);
+    for (u32 i = 0; i < n; i += VW) row_put(y, i, n, row_part(x, i, n, 0) * rstd * row_part(g, i, n, 0));
+    c->out[1][t] = rstd;
+  }
+}
+
+// dx = rstd (dy g - xhat mean(dy g xhat)) ; dg += sum_t dy xhat
+static void rmsnorm_grad(const kernel_call *c) {
+  u32 n = c->in_cols[1], add = c->accumulate;
+  float *dg = c->out[1];
+  if (!(add & 2)) memset(dg, 0, n * sizeof *dg);
+  for (size_t t = 0; t < c->seq; t++) {
+    norm_row r = {c->in[0] + t * n, c->in[1] + t * n, c->in[2], n, 0, c->in[3][t]};
+    float *dx = c->out[0] + t * n, mean[2];
+    norm_means(&r, mean);
+    for (u32 i = 0; i < n; i += VW) {
+      vf dy = row_part(r.dy, i, n, 0), xhat = row_part(r.x, i, n, 0) * r.rstd;
+      vf d = (dy * row_part(r.g, i, n, 0) - xhat * mean[1]) * r.rstd;
+      row_put(dx, i, n, add & 1 ? row_part(dx, i, n, 0) + d : d);
+      row_put(dg, i, n, vf_fma(dy, xhat, row_part(dg, i, n, 0)));
     }
   }
 }

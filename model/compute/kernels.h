@@ -14,7 +14,7 @@ typedef struct kernel_call {
   float *out[NODE_OUT_MAX];
   u32 in_cols[NODE_IN_MAX], out_cols[NODE_OUT_MAX];
   u32 accumulate;      // as the node's, but for the first contribution to a sum that was not zeroed
-  double loss_scale;   // OP_LOSS_GRAD: 1 / tokens of the step
+  double loss_scale;   // OP_LOSS_GRAD: 1 / targets of the step
   const float *packed; // OP_LINEAR, OP_LINEAR_GRAD_X: the weight as `pack` left it; NULL: not packed
   float *scratch;      // kernels->scratch_floats(...) floats, one per thread
 } kernel_call;

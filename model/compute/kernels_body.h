@@ -7,6 +7,7 @@
 #include "model/compute/kernel_linear.h"
 #include "model/compute/kernel_loss.h"
 #include "model/compute/kernel_norm.h"
+#include "model/compute/kernel_rotary.h"
 
 #define LEVEL_NAME_(level) kernels_v##level
 #define LEVEL_NAME(level) LEVEL_NAME_(level)
@@ -16,8 +17,9 @@
 static size_t scratch_floats(const graph *g) {
   size_t widest = model_hidden_width(&g->model); // of a layer's scaled bias
   if (widest < 3 * (size_t)g->model.width) widest = 3 * (size_t)g->model.width;
-  size_t gemm = GEMM_SCRATCH + widest, attention = attention_scratch_floats(g);
-  return gemm > attention ? gemm : attention;
+  size_t gemm = GEMM_SCRATCH + widest, attention = attention_scratch_floats(g), turns = rotary_scratch_floats(g);
+  size_t most = gemm > attention ? gemm : attention;
+  return most > turns ? most : turns;
 }
 
 static void gemm_one(const gemm_request *r, float *scratch) {
@@ -54,7 +56,13 @@ MAP(map_log, vf_log, 1)
            [OP_ATTENTION_GRAD] = attention_grad,                                                   \
            [OP_ACTIVATION_GRAD] = activation_grad,                                                 \
            [OP_RESIDUAL_GRAD] = residual_grad,                                                     \
-           [OP_EMBED_GRAD] = embed_grad},                                                          \
+           [OP_EMBED_GRAD] = embed_grad,                                                           \
+           [OP_RMSNORM] = rmsnorm,                                                                 \
+           [OP_GATE] = gate,                                                                       \
+           [OP_ROTARY] = rotary,                                                                   \
+           [OP_RMSNORM_GRAD] = rmsnorm_grad,                                                       \
+           [OP_GATE_GRAD] = gate_grad,                                                             \
+           [OP_ROTARY_GRAD] = rotary_grad},                                                        \
    .scratch_floats = scratch_floats,                                                               \
    .pairs = linear_pairs,                                                                          \
    .pair = linear_pair##suffix,                                                                    \

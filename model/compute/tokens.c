@@ -69,13 +69,14 @@ static bool open_llmc(source *s, status *st) {
   return true;
 }
 
-static bool check_tokens(const source *s, u32 vocab, status *st) {
+static bool check_tokens(const source *s, u32 vocab, bool masks, status *st) {
   for (u64 i = 0; i < s->count; i++)
-    if (s->tokens[i] >= vocab)
+    if (s->tokens[i] >= vocab - masks)
       return status_fail(st, CODE_DATA,
-                         "%s: token %u at position %llu is beyond the vocabulary of %u; raise model.vocab or use "
+                         "%s: token %u at position %llu is beyond the vocabulary of %u%s; raise model.vocab or use "
                          "the data it was made for",
-                         s->name, s->tokens[i], (unsigned long long)i, vocab);
+                         s->name, s->tokens[i], (unsigned long long)i, vocab,
+                         masks ? ", whose last id stands for hidden tokens" : "");
   return true;
 }
 
@@ -107,7 +108,7 @@ static bool tokenize(source *s, const token_data *d, arena *a, status *st) {
 static bool open_text(const tokens_request *r, source *files, u32 count, arena *a, token_data *d, status *st) {
   u32 found = number_bytes(files, count, r->options->vocab, d);
   d->is_text = true;
-  d->vocab = r->vocab ? r->vocab : found;
+  d->vocab = r->vocab ? r->vocab : found + r->masks;
   for (u32 f = 0; f < count; f++)
     if (!tokenize(&files[f], d, a, st)) return false;
   return true;
@@ -188,7 +189,7 @@ static bool open_files(const tokens_request *r, arena *a, token_data *d, status 
                                   : open_bin(r, files, count, format, d, st);
   if (!ok) return false;
   for (u32 f = 0; f < count; f++)
-    if (!check_tokens(&files[f], d->vocab, st)) return false;
+    if (!check_tokens(&files[f], d->vocab, r->masks, st)) return false;
   if (!split(r, files, count, d, st)) return false;
   d->hash = identity(files, count, d, r->options->vocab);
   return true;

@@ -25,6 +25,7 @@ typedef struct tokens_request {
   const void *builtin; // the text used when options->path is empty
   size_t builtin_size;
   u32 vocab; // the model's stated vocabulary, 0 to take it from the data (text only)
+  bool masks; // the vocabulary's last id stands for hidden tokens: data do not have it
   u32 seq;
 } tokens_request;
 bool tokens_open(const tokens_request *r, arena *a, token_data *ret_data, status *st);

@@ -1,6 +1,7 @@
 // Parameters, AdamW state and the training step. Everything is a function of (seed, step, index),
 // so a run that stops at a checkpoint and goes on is the run that never stopped.
 #include "model/compute/adamw.h"
+#include "model/compute/mask.h"
 #include "model/compute/trainer_state.h"
 #include "base/random.h"
 
@@ -143,11 +144,18 @@ step_result trainer_step_on(trainer *t, const u32 *inputs, const u32 *targets) {
   return s.r;
 }
 
+// An encoder is asked for hidden tokens instead of the next.
+static void mask_where_asked(const trainer *t, u64 seed, u64 stream, u32 index, token_window w) {
+  const model_spec *m = &t->setup.graph->model;
+  if (m->attention == ATTENTION_BIDIRECTIONAL) mask_window(w, (mask_draw){seed, (u32)stream, index, m->vocab});
+}
+
 step_result trainer_step(trainer *t, const token_data *data) {
   u32 seq = t->setup.graph->seq;
   for (u32 i = 0; i < t->setup.options->batch; i++) {
     token_window w = {seq, t->inputs + (u64)i * seq, t->targets + (u64)i * seq};
     tokens_batch(data, t->setup.seed, t->steps_done + 1, i, w);
+    mask_where_asked(t, t->setup.seed, t->steps_done + 1, i, w);
   }
   return trainer_step_on(t, t->inputs, t->targets);
 }
@@ -172,6 +180,7 @@ double trainer_evaluate(trainer *t, const token_data *data) {
     for (u32 i = 0; i < n; i++) {
       token_window w = {seq, t->inputs + (u64)i * seq, t->targets + (u64)i * seq};
       tokens_held(data, done + i, count, w);
+      mask_where_asked(t, 0, 0, done + i, w); // the same for every run
     }
     execute_batch b = {n, t->inputs, t->targets, t->param};
     sum += trainer_forward(t, &b) * n;

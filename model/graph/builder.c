@@ -5,11 +5,11 @@
 
 // Room per block and outside the blocks, more than any model takes (builder_* require it).
 enum {
-  PARAMS_PER_LAYER = 12,
+  PARAMS_PER_LAYER = 14,
   PARAMS_OUTSIDE = 5,
-  TENSORS_PER_LAYER = 2 * PARAMS_PER_LAYER + 2 * 10 + 3,
+  TENSORS_PER_LAYER = 2 * PARAMS_PER_LAYER + 2 * 12 + 3,
   TENSORS_OUTSIDE = 2 * PARAMS_OUTSIDE + 12,
-  NODES_PER_LAYER = 10 + 14 + PARAMS_PER_LAYER,
+  NODES_PER_LAYER = 12 + 17 + PARAMS_PER_LAYER,
   NODES_OUTSIDE = 16
 };
 

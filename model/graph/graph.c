@@ -11,16 +11,17 @@ static u32 act(builder *b, place at, u32 cols) {
   return builder_tensor(b, TENSOR_ACT, at, b->g->seq, cols);
 }
 
-static u32 layernorm(builder *b, u32 x, u32 layer, const char *name, const char *const parts[3]) {
-  u32 width = b->g->model.width;
+static u32 norm(builder *b, u32 x, u32 layer, const char *name, const char *const parts[3]) {
+  const model_spec *m = &b->g->model;
   param_role role = layer == GRAPH_NONE ? ROLE_FINAL_LN : ROLE_PRE_LN;
-  graph_node *n = builder_node(b, OP_LAYERNORM, (place){layer, name}, 1);
+  bool rms = m->norm == NORM_RMSNORM;
+  graph_node *n = builder_node(b, rms ? OP_RMSNORM : OP_LAYERNORM, (place){layer, name}, 1);
   builder_in(n, x);
-  builder_in(n, builder_param(b, role, (place){layer, parts[0]}, 1, width));
-  if (b->g->model.bias) builder_in(n, builder_param(b, role, (place){layer, parts[1]}, 1, width));
-  u32 y = act(b, (place){layer, name}, width);
+  builder_in(n, builder_param(b, role, (place){layer, parts[0]}, 1, m->width));
+  if (m->bias && !rms) builder_in(n, builder_param(b, role, (place){layer, parts[1]}, 1, m->width));
+  u32 y = act(b, (place){layer, name}, m->width);
   builder_out(b, n, y, false);
-  builder_out(b, n, act(b, (place){layer, parts[2]}, 2), false);
+  builder_out(b, n, act(b, (place){layer, parts[2]}, rms ? 1 : 2), false);
   return y;
 }
 
@@ -36,8 +37,17 @@ static u32 linear(builder *b, u32 x, u32 layer, const char *const names[3], u32 
   return y;
 }
 
+static u32 rotary(builder *b, u32 qkv, u32 layer) {
+  graph_node *n = builder_node(b, OP_ROTARY, (place){layer, "attn.rot"}, 1);
+  builder_in(n, qkv);
+  u32 y = act(b, (place){layer, "attn.rot"}, b->tensors[qkv].cols);
+  builder_out(b, n, y, false);
+  return y;
+}
+
 static u32 attention(builder *b, u32 qkv, u32 layer) {
   const model_spec *m = &b->g->model;
+  if (m->position == POSITION_ROTARY) qkv = rotary(b, qkv, layer);
   graph_node *n = builder_node(b, OP_ATTENTION, (place){layer, "attn.mix"}, b->g->rules.attention_scale);
   builder_in(n, qkv);
   u32 y = act(b, (place){layer, "attn.mix"}, m->width);
@@ -46,9 +56,11 @@ static u32 attention(builder *b, u32 qkv, u32 layer) {
   return y;
 }
 
-static u32 activation(builder *b, u32 x, u32 layer) {
-  graph_node *n = builder_node(b, OP_ACTIVATION, (place){layer, "mlp.act"}, 1);
+// `up` is GRAPH_NONE where there is no gate.
+static u32 activation(builder *b, u32 x, u32 up, u32 layer) {
+  graph_node *n = builder_node(b, up == GRAPH_NONE ? OP_ACTIVATION : OP_GATE, (place){layer, "mlp.act"}, 1);
   builder_in(n, x);
+  if (up != GRAPH_NONE) builder_in(n, up);
   u32 y = act(b, (place){layer, "mlp.act"}, b->tensors[x].cols);
   builder_out(b, n, y, false);
   return y;
@@ -63,26 +75,32 @@ static u32 residual(builder *b, u32 x, u32 branch, place at) {
   return y;
 }
 
+// The branch of the MLP, from its normalised input. With a gate w1 is the gate's, as in LLaMA's own files.
+static u32 mlp(builder *b, u32 y, u32 layer) {
+  static const char *const pre_names[] = {"mlp.pre", "mlp.w1", "mlp.b1"};
+  static const char *const up_names[] = {"mlp.up", "mlp.w3", "mlp.b3"};
+  static const char *const down_names[] = {"mlp_branch", "mlp.w2", "mlp.b2"};
+  u32 hidden = model_hidden_width(&b->g->model), up = GRAPH_NONE;
+  u32 pre = linear(b, y, layer, pre_names, hidden);
+  if (b->g->model.activation == ACT_SWIGLU) up = linear(b, y, layer, up_names, hidden);
+  return linear(b, activation(b, pre, up, layer), layer, down_names, b->g->model.width);
+}
+
 static u32 block(builder *b, u32 x, u32 layer) {
   static const char *const ln1[] = {"ln1.g", "ln1.b", "ln1.stats"};
   static const char *const qkv_names[] = {"attn.qkv", "attn.wqkv", "attn.bqkv"};
   static const char *const o_names[] = {"attn_branch", "attn.wo", "attn.bo"};
   static const char *const ln2[] = {"ln2.g", "ln2.b", "ln2.stats"};
-  static const char *const up_names[] = {"mlp.pre", "mlp.w1", "mlp.b1"};
-  static const char *const down_names[] = {"mlp_branch", "mlp.w2", "mlp.b2"};
   u32 width = b->g->model.width;
 
-  u32 y = layernorm(b, x, layer, "ln1", ln1);
-  y = linear(b, y, layer, qkv_names, 3 * width);
+  u32 normed = norm(b, x, layer, "ln1", ln1);
+  u32 y = linear(b, normed, layer, qkv_names, 3 * width);
   y = attention(b, y, layer);
   y = linear(b, y, layer, o_names, width);
   x = residual(b, x, y, (place){layer, "attn_resid"});
 
-  y = layernorm(b, x, layer, "ln2", ln2);
-  y = linear(b, y, layer, up_names, model_hidden_width(&b->g->model));
-  y = activation(b, y, layer);
-  y = linear(b, y, layer, down_names, width);
-  return residual(b, x, y, (place){layer, "resid"});
+  if (b->g->model.block == BLOCK_SERIAL) normed = norm(b, x, layer, "ln2", ln2);
+  return residual(b, x, mlp(b, normed, layer), (place){layer, "resid"});
 }
 
 static u32 embed(builder *b, u32 *ret_wte) {
@@ -125,7 +143,7 @@ static void forward(builder *b) {
   u32 wte = GRAPH_NONE;
   u32 x = embed(b, &wte);
   for (u32 l = 0; l < g->model.layers; l++) x = block(b, x, l);
-  x = layernorm(b, x, GRAPH_NONE, "lnf", lnf);
+  x = norm(b, x, GRAPH_NONE, "lnf", lnf);
   logits_and_loss(b, x, wte);
 }
 
@@ -155,6 +173,8 @@ u64 graph_hash(const graph *g) {
   h = hash_u64(h, g->model.heads);
   h = hash_u64(h, g->model.activation);
   h = hash_u64(h, g->model.position);
+  if (g->model.attention != ATTENTION_CAUSAL) h = hash_u64(h, g->model.attention);
+  if (model_rotary_dims(&g->model)) h = hash_u64(h, (u64)model_rotary_dims(&g->model) << 32 | g->model.rotary_layout);
   h = hash_double(h, g->model.ln_eps);
   for (u32 i = 0; i < g->tensor_count; i++) {
     const graph_tensor *t = &g->tensors[i];

@@ -12,12 +12,13 @@ typedef enum graph_op {
   OP_EMBED,       // tokens, wte[, wpe] -> x : x[t] = scale * (wte[tok t] (+ wpe[t]))
   OP_LAYERNORM,   // x, g[, b] -> y, stats : y = (x-mean)*rstd*g + b; stats[t] = (mean, rstd)
   OP_LINEAR,      // x, W[, bias] -> y : y = scale * (x W^T + bias), W is [out][in]
-  OP_ATTENTION,   // qkv -> y, lse : causal softmax(scale q.k - slope_h (i-j)) v; lse[t][h] = log sum exp
+  OP_ATTENTION,   // qkv -> y, lse : softmax(scale q.k - slope_h |i-j|) v over the keys that model.attention
+                  //                 lets a token see; lse[t][h] = log sum exp
   OP_ACTIVATION,  // x -> y : `activation` elementwise
   OP_RESIDUAL,    // x, branch -> y : y = x + scale * branch
-  OP_LOSS,        // logits, targets -> loss : loss[t] = logsumexp(logits[t]) - logits[t][target t]
+  OP_LOSS,        // logits, targets -> loss : loss[t] = logsumexp(logits[t]) - logits[t][target t]; 0 without target
   // --- gradients, appended by rule
-  OP_LOSS_GRAD,       // logits, targets -> dlogits : (softmax - onehot) * scale / (tokens of the step)
+  OP_LOSS_GRAD,       // logits, targets -> dlogits : (softmax - onehot) * scale / (targets of the step)
   OP_LINEAR_GRAD_X,   // dy, W -> dx : dx = scale * dy W
   OP_LINEAR_GRAD_W,   // dy, x -> dW[, dbias] : dW += scale * dy^T x ; dbias += scale * sum_t dy
   OP_LAYERNORM_GRAD,  // dy, x, g, stats -> dx, dg[, db]
@@ -28,6 +29,13 @@ typedef enum graph_op {
   // --- update, once per step over all sequences
   OP_GRAD_NORM,   // -> norm : global L2 norm of every parameter gradient, as they are (inputs not listed)
   OP_ADAMW,       // param, gradient, norm -> param : decoupled decay, clipping by norm
+  // --- forward and gradients of other families; at the end because an operation's number is part of graph_hash
+  OP_RMSNORM,      // x, g -> y, stats : y = x*rstd*g; stats[t] = rstd = 1 / sqrt(mean of x^2 + eps)
+  OP_GATE,         // gate, up -> y : y = silu(gate) * up, silu(x) = x / (1 + e^-x)
+  OP_ROTARY,       // qkv -> y : q and k of every head with their pairs turned by t * 10000^(-2i/dims), v as it is
+  OP_RMSNORM_GRAD, // dy, x, g, stats -> dx, dg
+  OP_GATE_GRAD,    // dy, gate, up -> dgate, dup
+  OP_ROTARY_GRAD,  // dy -> dx : turned back
   OP_COUNT
 } graph_op;
 
@@ -41,6 +49,7 @@ typedef enum tensor_kind {
 } tensor_kind;
 
 #define GRAPH_NONE UINT32_MAX
+#define TARGET_NONE UINT32_MAX // in targets: nothing is predicted here
 enum { GRAPH_NAME_MAX = 40, NODE_IN_MAX = 4, NODE_OUT_MAX = 3 };
 
 typedef struct graph_tensor {
@@ -87,7 +96,7 @@ u64 graph_hash(const graph *g);
 const char *graph_op_name(graph_op op);
 // What a parameter resolves to (its role's rule; W_o and W_2 may carry the gpt2 init factor).
 role_rule graph_param_rule(const graph *g, u32 param);
-// Is it a LayerNorm gain (initialised to 1)?
+// Is it the gain of a norm (initialised to 1)?
 bool graph_param_is_gain(const graph *g, u32 param);
 // Every parameter's resolved rule as a table, one line per distinct rule pattern (h*.attn.wqkv).
 void graph_print_rules(const graph *g, text *out);

@@ -30,12 +30,12 @@ graph_counts graph_count(const graph *g) {
     if (t->role != ROLE_EMBED && t->role != ROLE_UNEMBED) c.params_non_embed += n;
   }
   double seq = g->seq;
-  // A token sees (T + 1) / 2 keys on average.
-  double causal = (seq + 1) / (2 * seq);
+  // A token sees (T + 1) / 2 keys on average, or all of them.
+  double seen = g->model.attention == ATTENTION_CAUSAL ? (seq + 1) / (2 * seq) : 1;
   for (u32 i = 0; i < g->backward_end; i++) {
     double flops = 2 * node_macs(g, &g->nodes[i]);
     c.flops_explicit += flops;
-    c.flops_causal += is_attention(g->nodes[i].op) ? flops * causal : flops;
+    c.flops_causal += is_attention(g->nodes[i].op) ? flops * seen : flops;
   }
   c.flops_6p = 6.0 * (double)(c.params - c.params_positions);
   c.flops_palm = c.flops_6p + 12.0 * g->model.layers * g->model.width * seq;

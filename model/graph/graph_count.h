@@ -11,7 +11,7 @@ typedef struct graph_counts {
   double flops_6p;       // "6 P": 6 x (all parameters - positions)
   double flops_palm;     // 6 P + 12 L N T (full square of attention), nanoGPT's count
   double flops_explicit; // 72 N^2 L (general in mlp) + 12 N T L + 6 N V, nodes summed, full square
-  double flops_causal;   // explicit with only the causal half of attention
+  double flops_causal;   // explicit with only those keys that a token sees: the causal half of attention
 } graph_counts;
 
 graph_counts graph_count(const graph *g);

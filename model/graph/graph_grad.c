@@ -51,8 +51,9 @@ static void grad_linear(builder *b, u32 forward) {
   contribute(b, x, 0);
 }
 
-static void grad_layernorm(builder *b, u32 forward) {
-  graph_node *n = grad_node(b, forward, OP_LAYERNORM_GRAD, ".grad");
+static void grad_norm(builder *b, u32 forward) {
+  bool rms = b->nodes[forward].op == OP_RMSNORM;
+  graph_node *n = grad_node(b, forward, rms ? OP_RMSNORM_GRAD : OP_LAYERNORM_GRAD, ".grad");
   const graph_node *f = &b->nodes[forward];
   builder_in(n, output_gradient(b, forward));
   builder_in(n, f->in[0]);
@@ -78,6 +79,19 @@ static void grad_activation(builder *b, u32 forward) {
   contribute(b, n, 0);
 }
 
+static void grad_gate(builder *b, u32 forward) {
+  graph_node *n = grad_node(b, forward, OP_GATE_GRAD, ".grad");
+  builder_in(n, output_gradient(b, forward));
+  for (u32 i = 0; i < 2; i++) builder_in(n, b->nodes[forward].in[i]);
+  for (u32 i = 0; i < 2; i++) contribute(b, n, i);
+}
+
+static void grad_rotary(builder *b, u32 forward) {
+  graph_node *n = grad_node(b, forward, OP_ROTARY_GRAD, ".grad");
+  builder_in(n, output_gradient(b, forward));
+  contribute(b, n, 0);
+}
+
 static void grad_residual(builder *b, u32 forward) {
   graph_node *n = grad_node(b, forward, OP_RESIDUAL_GRAD, ".grad");
   builder_in(n, output_gradient(b, forward));
@@ -94,15 +108,16 @@ static void grad_embed(builder *b, u32 forward) {
 }
 
 static grad_rule *const grad_rules[] = {
-    [OP_EMBED] = grad_embed,           [OP_LAYERNORM] = grad_layernorm,   [OP_LINEAR] = grad_linear,
-    [OP_ATTENTION] = grad_attention,   [OP_ACTIVATION] = grad_activation, [OP_RESIDUAL] = grad_residual,
-    [OP_LOSS] = grad_loss,
+    [OP_EMBED] = grad_embed,         [OP_LAYERNORM] = grad_norm,        [OP_LINEAR] = grad_linear,
+    [OP_ATTENTION] = grad_attention, [OP_ACTIVATION] = grad_activation, [OP_RESIDUAL] = grad_residual,
+    [OP_LOSS] = grad_loss,           [OP_RMSNORM] = grad_norm,          [OP_GATE] = grad_gate,
+    [OP_ROTARY] = grad_rotary,
 };
 
 void grad_append(builder *b) {
   for (u32 i = b->g->forward_end; i-- > 0;) {
     graph_op op = b->nodes[i].op;
-    require((u32)op < COUNT_OF(grad_rules));
+    require((u32)op < COUNT_OF(grad_rules) && grad_rules[op]);
     grad_rules[op](b, i);
   }
 }

@@ -22,6 +22,12 @@ static const char *const op_names[OP_COUNT] = {
     [OP_EMBED_GRAD] = "embed_grad",
     [OP_GRAD_NORM] = "grad_norm",
     [OP_ADAMW] = "adamw",
+    [OP_RMSNORM] = "rmsnorm",
+    [OP_GATE] = "gate",
+    [OP_ROTARY] = "rotary",
+    [OP_RMSNORM_GRAD] = "rmsnorm_grad",
+    [OP_GATE_GRAD] = "gate_grad",
+    [OP_ROTARY_GRAD] = "rotary_grad",
 };
 
 const char *graph_op_name(graph_op op) {

@@ -46,6 +46,20 @@ static bool check_hidden(const model_spec *m, status *st) {
                      m->mlp, m->width, hidden, near / m->width, near);
 }
 
+static bool check_rotary(const model_spec *m, status *st) {
+  const char *key = m->rotary_dims ? "rotary_dims" : m->rotary_layout != ROTARY_HALF ? "rotary_layout" : NULL;
+  if (m->position != POSITION_ROTARY && key)
+    return status_fail(st, CODE_CONFIG, "model.%s has no effect here: only model.position = rotary reads it; choose "
+                                        "that or leave it at its default", key);
+  u32 dims = model_rotary_dims(m), head = model_head_width(m);
+  if (dims % 2 == 0 && dims <= head) return true;
+  if (head < 2) return status_fail(st, CODE_CONFIG, "model.position = rotary turns pairs, but a head has one feature");
+  return status_fail(st, CODE_CONFIG,
+                     "model.position = rotary cannot turn %u features of heads of %u: it takes an even number, at most "
+                     "the head's; state model.rotary_dims = %u",
+                     dims, head, (dims < head ? dims : head) / 2 * 2);
+}
+
 static bool check_ratios(const model_spec *m, status *st) {
   if (m->parameterization == PARAM_COMPLETEDP) return true;
   const char *key = m->batch_ratio != 1 ? "batch_ratio" : m->token_ratio != 1 ? "token_ratio" : NULL;
@@ -65,7 +79,9 @@ bool model_check(const model_spec *m, status *st) {
                        "set model.vocab (256 for bytes, 50257 for GPT-2 tokens)");
   if (m->base_width == 0 || m->base_layers == 0)
     return status_fail(st, CODE_CONFIG, "model.base_width and model.base_layers must be at least 1");
-  return check_heads(m, st) && check_hidden(m, st) && check_ratios(m, st);
+  if (m->attention == ATTENTION_BIDIRECTIONAL && m->vocab < 2)
+    return status_fail(st, CODE_CONFIG, "model.vocab = 1 leaves no token beside the one that stands for hidden ones");
+  return check_heads(m, st) && check_hidden(m, st) && check_rotary(m, st) && check_ratios(m, st);
 }
 
 u32 model_hidden_width(const model_spec *m) {

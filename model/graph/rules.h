@@ -8,7 +8,7 @@
 typedef enum param_role {
   ROLE_EMBED,      // wte, wpe, and the one matrix of a tied model
   ROLE_PRE_LN,     // gains and biases of ln1, ln2
-  ROLE_HIDDEN_W,   // W_qkv, W_o, W_1, W_2
+  ROLE_HIDDEN_W,   // W_qkv, W_o, W_1, W_2, and W_3 beside a gate
   ROLE_HIDDEN_B,   // their biases
   ROLE_FINAL_LN,   // gain and bias before the unembedding
   ROLE_UNEMBED,    // W_u
