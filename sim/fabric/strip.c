@@ -1,0 +1,145 @@
+// A strip of the grid: where the cuts are, and one cycle of its ports, PEs and routers in two halves. Between
+// the halves all strips wait for each other: a step writes its own rows only, a decision reads its neighbours'.
+#include "sim/fabric/fabric_state.h"
+
+// What a line costs while everything in it is busy: lanes that are on a route, and a PE about as much as four.
+static u64 line_work(const strip *s, u32 line) {
+  u64 work = 0;
+  for (u32 router = line * s->line; router < (line + 1) * s->line; router++) {
+    if (s->unit_of[router] != NOBODY) work += 4;
+    for (u32 c = 0; c < s->colors; c++) work += s->lane_facts[(size_t)router * s->colors + c].route != NOBODY;
+  }
+  return work;
+}
+
+static u32 units_before(const strip *s, u32 router) {
+  for (; router < s->routers; router++)
+    if (s->unit_of[router] != NOBODY) return s->unit_of[router];
+  return s->units;
+}
+
+static bool place_strip(strip *s, u32 line, u32 lines, arena *a, status *st) {
+  s->first_router = line * s->line;
+  s->router_count = lines * s->line;
+  s->first_unit = units_before(s, s->first_router);
+  s->unit_count = units_before(s, s->first_router + s->router_count) - s->first_unit;
+  for (u32 i = 0; i < ROUTER_WHEEL; i++) s->router_on[i] = arena_array(a, u64, s->router_count / 64 + 1);
+  for (u32 i = 0; i < UNIT_WHEEL; i++) s->unit_on[i] = arena_array(a, u64, s->unit_count / 64 + 1);
+  s->heap = arena_array(a, u32, s->unit_count);
+  s->inputs = arena_array(a, u32, s->d->port_count);
+  for (u32 i = 0; i < s->d->port_count; i++)
+    if (!s->d->ports[i].out && router_is_own(s, s->ports[i].router)) s->inputs[s->input_count++] = i;
+  for (u32 side = 0; side < 2; side++) {
+    s->told[side] = arena_array(a, u32, s->line);
+    s->across[side] = arena_array(a, crossing, s->line);
+  }
+  s->moves = arena_take_big(a, sizeof(move) * s->router_count * 5, "the fabric's moves", st);
+  return status_ok(st);
+}
+
+// Lines that make up a strip's share of the work; one for each strip that is left, at least.
+static u32 lines_of(const strip *s, u32 first, u32 left, u64 share) {
+  u32 lines = 0, most = s->routers / s->line - first - (left - 1);
+  if (left == 1) return most;
+  for (u64 work = 0; lines < most && (!lines || work + line_work(s, first + lines) / 2 < share); lines++)
+    work += line_work(s, first + lines);
+  return lines;
+}
+
+bool strips_open(fabric *f, u32 count, arena *a, status *st) {
+  f->strip_count = count;
+  u64 work = 0;
+  u32 line = 0;
+  for (u32 i = 0; i < f->strips->routers / f->strips->line; i++) work += line_work(f->strips, i);
+  for (u32 i = 1; i < count; i++) f->strips[i] = f->strips[0];
+  for (u32 i = 0; i < count; i++) {
+    strip *s = &f->strips[i];
+    u32 lines = lines_of(s, line, count - i, work / count);
+    if (i) s->before = s - 1;
+    if (i + 1 < count) s->after = s + 1;
+    if (!place_strip(s, line, lines, a, st)) return false;
+    line += lines;
+  }
+  return true;
+}
+
+// One wavelet a cycle from the host, where there is room.
+static void step_ports(strip *s) {
+  for (u32 i = 0; i < s->input_count; i++) {
+    const df_port *p = &s->d->ports[s->inputs[i]];
+    port_state *state = &s->ports[s->inputs[i]];
+    if (state->at == p->wavelets) continue;
+    lane *l = lane_at(s, state->router, state->lane);
+    if (!(l->rx & p->port) || !lane_has_room(s, l)) continue;
+    lane_push(s, state->router, state->lane, state->words[state->at++], (u32)s->now + s->hop, false);
+    s->result.counts.wavelets++;
+    s->progress = true;
+  }
+}
+
+// What the units after this one will touch.
+static void fetch_units(const strip *s, const bit_list *due, u32 at) {
+  if (at + 2 < due->count) {
+    const unit *u = &s->unit[due->at[at + 2]];
+    fetch(u);
+    fetch((const u8 *)u + 64);
+  }
+  if (at + 1 < due->count) {
+    const unit *u = &s->unit[due->at[at + 1]];
+    for (u32 bits = u->running; bits; bits &= bits - 1) {
+      const thread *t = &s->threads[u->first_thread + (u32)__builtin_ctz(bits)];
+      fetch(t);
+      fetch((const u8 *)t + 64);
+    }
+  }
+}
+
+static void step_units(strip *s) {
+  u64 *on = s->unit_on[s->now % UNIT_WHEEL];
+  s->unit_on_count[s->now % UNIT_WHEEL] = 0;
+  u32 words = (s->unit_count + 63) / 64;
+  bit_list due;
+  for (u32 i = 0; i < words; i++) {
+    if (!on[i]) continue;
+    bits_list(on[i], s->first_unit + i * 64, &due);
+    on[i] = 0;
+    s->work += due.count;
+    for (u32 k = 0; k < due.count; k++) {
+      fetch_units(s, &due, k);
+      if (s->unit[due.at[k]].wake <= s->now) unit_step(s, due.at[k]); // else it was here already, by an earlier bit
+    }
+  }
+}
+
+void strip_step(strip *s, u64 cycle) {
+  router_move(s);
+  s->now = cycle;
+  s->progress = false;
+  pipes_burst(s);
+  fabric_collect(s);
+  step_ports(s);
+  step_units(s);
+}
+
+// Cycle in which the next unit is due; NEVER: none is.
+static u64 next_due(const strip *s) {
+  u64 due = s->heap_count ? s->unit[s->heap[0]].wake : NEVER;
+  for (u64 cycle = s->now + 1; cycle < s->now + UNIT_WHEEL && cycle < due; cycle++)
+    if (s->unit_on_count[cycle % UNIT_WHEEL]) return cycle;
+  return due;
+}
+
+void strip_decide(strip *s) {
+  router_decide(s);
+  if (s->progress) s->last = s->now;
+  s->news = (news){s->progress, s->arrives, s->progress ? 0 : next_due(s)};
+}
+
+void strips_settle(fabric *f) {
+  for (u32 i = 0; i < f->strip_count; i++) router_move(&f->strips[i]);
+  for (u32 i = 0; i < f->strip_count; i++) {
+    strip *s = &f->strips[i];
+    s->now = f->next == NEVER ? s->now + 1 : f->most;
+    pipes_burst_all(s);
+  }
+}
