@@ -4,7 +4,7 @@
 #include "base/hash.h"
 #include "mapper/kernel.h"
 
-enum { SEEDS = 150 };
+enum { SEEDS = 60 };
 static const u32 counts[] = {2, 3, 8};
 
 static fabric_options threads(u32 n) {

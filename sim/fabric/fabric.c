@@ -180,11 +180,11 @@ static bool fits(const dataflow *d, const machine_spec *m, status *st) {
   if (!is_whole(m->hop_cycles, 1) || !is_whole(m->ramp_cycles, 0) || !is_whole(m->send_cycles, 0))
     return status_fail(st, CODE_CONFIG, "fabric: hop (%g), ramp (%g) and send cycles (%g) must be whole, a hop at least one", m->hop_cycles,
                        m->ramp_cycles, m->send_cycles);
+  require(m->colors <= COLORS_MAX); // the machine's bound
   if (m->queue_words > QUEUE_DEPTH)
     return status_fail(st, CODE_CONFIG, "fabric: queues of %u words, it has room for %d", m->queue_words, QUEUE_DEPTH);
   for (u32 i = 0; i < d->route_count; i++) {
     const df_route *r = &d->routes[i];
-    if (r->color >= COLORS_MAX) return status_fail(st, CODE_CONFIG, "fabric: color %u, it routes %d", r->color, COLORS_MAX);
     for (u32 k = 0; k < r->position_count; k++)
       if (__builtin_popcount(r->positions[k].rx) > LANE_DEPTH)
         return status_fail(st, CODE_CONFIG, "fabric: color %u merges all five ports at (%u, %u), it merges %d at most", r->color, r->rect.x,
@@ -314,6 +314,7 @@ bool fabric_run(fabric *f, u64 max_cycles, fabric_result *ret_result, status *st
   stretch_run(f);
   strips_settle(f);
   *ret_result = result_of(f);
+  if (stall_report_fault(f, st)) return false;
   if (f->next != NEVER) stall_report(f, false, st);
   else if (stall_is_waiting(f)) stall_report(f, true, st);
   return status_ok(st);

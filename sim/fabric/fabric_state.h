@@ -156,9 +156,15 @@ typedef struct crossing {
   wave wave;
 } crossing;
 
+// A vector that a register has moved out of its PE's memory: the program's fault, which ends the run.
+typedef struct fault {
+  u32 order; // of the PE, row by row, counted from 1; 0: none
+  u32 unit, opcode, vector;
+} fault;
+
 // What the other strips read of one after its cycle, to agree on the next.
 typedef struct news {
-  bool progress;
+  bool progress, fault;
   u64 arrives, due;
 } news;
 
@@ -218,6 +224,7 @@ typedef struct strip {
   u64 last;    // cycle in which something was done last
   u64 work;    // things looked at so far, to measure speed by
   bool progress; // something was done in this cycle
+  fault fault;
   fabric_result result;
   _Alignas(64) news news;
 } strip;
@@ -368,10 +375,13 @@ static inline bool unit_may_send(strip *s, const unit *u, u32 color) {
 u64 unit_send_due(strip *s, const unit *u, u32 color);
 void unit_step(strip *s, u32 u);
 // thread.c
-bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick); // false: that microthread is busy
+// False: that microthread is busy, or the instruction cannot be executed, which ends the run.
+bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick);
 void thread_run(strip *s, unit *u, u32 index);
 u64 thread_wake(strip *s, const unit *u, const thread *t); // cycle at which it is worth a look; NEVER: an event tells
 // stall.c
+void stall_note_fault(strip *s, const unit *u, u32 code, u32 vector);
+bool stall_report_fault(const fabric *f, status *st); // false: there is none
 bool stall_is_waiting(const fabric *f); // anything
 void stall_report(const fabric *f, bool stalled, status *st); // or out of cycles
 // strip.c

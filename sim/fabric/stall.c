@@ -1,4 +1,4 @@
-// A stall is a result: who waits, for what, and where wavelets stand still.
+// A stall is a result: who waits, for what, and where wavelets stand still. So is a program's fault.
 #include "sim/fabric/fabric_state.h"
 
 #include "base/text.h"
@@ -108,4 +108,26 @@ void stall_report(const fabric *f, bool stalled, status *st) {
   status_fail(st, CODE_CHECK, "fabric: %s cycle %llu, %u things %s%s", what, (unsigned long long)(stalled ? last_of(f) : f->most), all,
               stalled ? "wait" : "wait or move", text_get(&out));
   text_free(&out);
+}
+
+// Of several in one cycle the first, row by row.
+void stall_note_fault(strip *s, const unit *u, u32 code, u32 vector) {
+  u32 order = u->y * s->width + u->x + 1;
+  if (s->fault.order && s->fault.order < order) return;
+  s->fault = (fault){order, s->unit_of[u->router], code, vector};
+}
+
+bool stall_report_fault(const fabric *f, status *st) {
+  const strip *s = NULL;
+  for (u32 i = 0; i < f->strip_count; i++) {
+    const strip *other = &f->strips[i];
+    if (other->fault.order && (!s || other->fault.order < s->fault.order)) s = other;
+  }
+  if (!s) return false;
+  const unit *u = &s->unit[s->fault.unit];
+  const df_class *c = &s->d->classes[u->class];
+  status_fail(st, CODE_CHECK, "fabric: PE (%u, %u) %s task %s: %s leaves the %u data bytes by vector %s in cycle %llu", u->x, u->y, c->name,
+              running_task(s, u)->name, instruction_get(s->fault.opcode)->name, u->data_bytes,
+              s->d->vectors[c->first_vector + s->fault.vector].name, (unsigned long long)(s->now - 1));
+  return true;
 }

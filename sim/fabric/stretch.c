@@ -16,13 +16,15 @@ static const double worth_s = 1.5e-6, stretch_s = 1e-3, trial_s = 2e-4;
 // The cycle after `now` in which there is something to do; NEVER: there is none. Every thread finds the same.
 static u64 next_cycle(const fabric *f, u64 now) {
   u64 arrives = 0, due = NEVER;
+  bool progress = false;
   for (u32 i = 0; i < f->strip_count; i++) {
     const news *n = &f->strips[i].news;
-    if (n->progress) return now + 1;
+    if (n->fault) return NEVER;
+    progress |= n->progress;
     if (n->arrives > arrives) arrives = n->arrives;
     if (n->due < due) due = n->due;
   }
-  return arrives > now ? now + 1 : due;
+  return progress || arrives > now ? now + 1 : due;
 }
 
 static double seconds(void) {

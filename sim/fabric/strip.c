@@ -2,6 +2,8 @@
 // the halves all strips wait for each other: a step writes its own rows only, a decision reads its neighbours'.
 #include "sim/fabric/fabric_state.h"
 
+enum { REFRESH_BITS = 30 }; // cycles between two looks at all wavelets, well below the 2^31 that can be told apart
+
 // What a line costs while everything in it is busy: lanes that are on a route, and a PE about as much as four.
 static u64 line_work(const strip *s, u32 line) {
   u64 work = 0;
@@ -111,8 +113,23 @@ static void step_units(strip *s) {
   }
 }
 
+// The cycles that wavelets carry have 32 bits: those that were due long ago are due now.
+static void refresh(const strip *s, wave *q, u32 depth, u64 cycle) {
+  for (u32 i = 0; i < depth; i++)
+    if (wave_is_due(&q[i], s->now)) q[i].ready = (u32)cycle;
+}
+
+static void refresh_all(strip *s, u64 cycle) {
+  for (size_t i = 0; i < (size_t)s->router_count * s->colors; i++) refresh(s, lane_at(s, s->first_router, 0)[i].q, LANE_DEPTH, cycle);
+  for (u32 i = 0; i < s->unit_count; i++) {
+    const unit *u = &s->unit[s->first_unit + i];
+    for (u32 k = 0; k < s->classes[u->class].queue_count; k++) refresh(s, s->queues[u->first_queue + k].q, QUEUE_DEPTH, cycle);
+  }
+}
+
 void strip_step(strip *s, u64 cycle) {
   router_move(s);
+  if ((s->now ^ cycle) >> REFRESH_BITS) refresh_all(s, cycle);
   s->now = cycle;
   s->progress = false;
   pipes_burst(s);
@@ -132,7 +149,7 @@ static u64 next_due(const strip *s) {
 void strip_decide(strip *s) {
   router_decide(s);
   if (s->progress) s->last = s->now;
-  s->news = (news){s->progress, s->arrives, s->progress ? 0 : next_due(s)};
+  s->news = (news){s->progress, s->fault.order != 0, s->arrives, s->progress ? 0 : next_due(s)};
 }
 
 void strips_settle(fabric *f) {

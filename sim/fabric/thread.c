@@ -28,11 +28,26 @@ static u32 length_of(const strip *s, const unit *u, u32 vector) {
   return n > 0 ? (u32)n : 0;
 }
 
+static inline i64 offset_of(const operand *o, u32 i) {
+  return o->wrap ? (i64)(i % o->wrap) * o->stride + (i64)(i / o->wrap) * o->outer : (i64)i * o->stride;
+}
+
+// thread_start has seen to it that it lies in the PE's memory.
 static inline u8 *element(const strip *s, const unit *u, const operand *o, u32 i) {
-  i64 offset = o->wrap ? (i64)(i % o->wrap) * o->stride + (i64)(i / o->wrap) * o->outer : (i64)i * o->stride;
-  i64 at = (i64)o->address + offset;
-  require(at >= 0 && at + type_bytes(o->type) <= u->data_bytes); // program_check has seen to it, registers aside
-  return s->memory + u->memory + at;
+  return s->memory + u->memory + (i64)o->address + offset_of(o, i);
+}
+
+// Do elements 0 .. n - 1 lie in the PE's data bytes? dataflow_check has seen to it, registers aside. The lowest and
+// the highest are at a corner: of the full rows, or of the last one.
+static bool is_inside(const unit *u, const operand *o, u32 n) {
+  if (o->kind != VECTOR_MEMORY || !n) return true;
+  u32 row = o->wrap ? (n - 1) / o->wrap * o->wrap : 0; // first element of the last row
+  u32 corners[] = {0, row ? o->wrap - 1 : 0, row ? row - o->wrap : 0, row ? row - 1 : 0, row, n - 1};
+  for (u32 i = 0; i < COUNT_OF(corners); i++) {
+    i64 at = (i64)o->address + offset_of(o, corners[i]);
+    if (at < 0 || at + type_bytes(o->type) > u->data_bytes) return false;
+  }
+  return true;
 }
 
 static float decode(u32 bits, u32 type) {
@@ -116,14 +131,28 @@ static void bind_scalars(const strip *s, const unit *u, const df_instruction *i,
   }
 }
 
+// The vector of an instruction that leaves the PE's memory; NOBODY: all stay inside.
+static u32 strays(const unit *u, const df_instruction *i, const thread *t) {
+  df_form form = instruction_get(i->opcode)->form;
+  if (!is_inside(u, &t->to, instruction_gathers(i->opcode) ? 1 : t->length)) return i->to;
+  if (form != FORM_VN && !is_inside(u, &t->a, t->length)) return i->a;
+  bool has_b = form == FORM_VVV || form == FORM_SVV || form == FORM_VVS;
+  return has_b && !is_inside(u, &t->b, form == FORM_VVS ? 1 : t->length) ? i->b : NOBODY;
+}
+
 static u64 setup_ticks(const strip *s, const thread *t) { return (u64)lround(timing_dsd(s->m, t->cost, 1, 0) * TICKS); }
 
 bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick) {
   thread *t = thread_at(s, u, i->thread);
   if (u->running >> i->thread & 1) return false;
-  u->running |= 1u << i->thread;
   *t = (thread){.opcode = i->opcode, .done = i->done, .done_task = i->done_task};
   bind(s, u, i, t);
+  u32 vector = strays(u, i, t);
+  if (vector != NOBODY) {
+    stall_note_fault(s, u, i->opcode, vector);
+    return false;
+  }
+  u->running |= 1u << i->thread;
   bind_scalars(s, u, i, t);
   if (!t->length || t->awaits_factor) u->ending |= 1u << i->thread;
   t->cost = cost_row(i, t);
@@ -269,12 +298,10 @@ static void run_fabric(strip *s, unit *u, thread *t) {
   }
 }
 
-// n elements of an fp32 operand that lie side by side, from the thread's next one on; NULL where they do not.
-static float *plain_row(const strip *s, const unit *u, const thread *t, const operand *o, u32 n) {
+// Elements of an fp32 operand that lie side by side, from the thread's next one on; NULL where they do not.
+static float *plain_row(const strip *s, const unit *u, const thread *t, const operand *o) {
   if (o->kind != VECTOR_MEMORY || o->type != DF_F32 || o->wrap || o->stride != 4) return NULL;
-  u8 *first = element(s, u, o, t->at);
-  element(s, u, o, t->at + n - 1); // inside the PE's memory as well
-  return (float *)(void *)first;
+  return (float *)(void *)element(s, u, o, t->at);
 }
 
 // The common case in one loop: the same operations in the same order as run_elements. False where it is not
@@ -282,8 +309,8 @@ static float *plain_row(const strip *s, const unit *u, const thread *t, const op
 static bool run_plain(strip *s, const unit *u, thread *t, u32 n) {
   const bool scalar = t->opcode == DF_AXPY || t->opcode == DF_SCALE;
   if (!n || (!scalar && t->opcode != DF_FMA && t->opcode != DF_ADD && t->opcode != DF_MUL)) return false;
-  float *to = plain_row(s, u, t, &t->to, n);
-  const float *a = plain_row(s, u, t, &t->a, n), *b = scalar ? a : plain_row(s, u, t, &t->b, n), factor = t->scalar;
+  float *to = plain_row(s, u, t, &t->to);
+  const float *a = plain_row(s, u, t, &t->a), *b = scalar ? a : plain_row(s, u, t, &t->b), factor = t->scalar;
   if (!to || !a || !b) return false;
   for (u32 i = 0; i < n && t->opcode == DF_AXPY; i++) to[i] += a[i] * factor;
   for (u32 i = 0; i < n && t->opcode == DF_SCALE; i++) to[i] = a[i] * factor;

@@ -174,7 +174,7 @@ static void run_task(strip *s, unit *u) {
     const df_instruction *i = &s->d->instructions[u->next];
     u64 at = u->main > s->now * TICKS ? u->main : s->now * TICKS, cost = TICKS;
     if (instruction_is_vector(i->opcode)) {
-      if (!thread_start(s, u, i, at)) return; // that microthread is busy
+      if (!thread_start(s, u, i, at)) return;
       u->next++;
       if (i->thread == 0) cost = 0; // it goes on when the instruction is complete
     } else {
