@@ -22,12 +22,14 @@ typedef struct traffic {
   arena *memory;
   u32 k, drawn;
   i32 words;
-  bool slow;                   // senders have a word every other cycle
-  u8 (*taken)[COLORS];         // per router
+  bool slow;                       // senders have a word every other cycle
+  u8 (*taken)[COLORS];             // per router
   i32 (*out)[SLOTS], (*in)[SLOTS]; // per PE: colors
 } traffic;
 
-static u32 below(traffic *t, u32 n) { return (u32)random_below(1, RANDOM_TEST, 0, t->drawn++, n); }
+static u32 below(traffic *t, u32 n) {
+  return (u32)random_below(1, RANDOM_TEST, 0, t->drawn++, n);
+}
 
 // ---- paths
 
@@ -118,7 +120,9 @@ static void permutation_from(traffic *t, u32 color) {
     if (to[i] != i && below(t, 10 * t->k) < 34) stream(t, i, to[i], color);
 }
 
-static void permutation(traffic *t) { permutation_from(t, 0); }
+static void permutation(traffic *t) {
+  permutation_from(t, 0);
+}
 
 static void mixed(traffic *t) {
   neighbours(t);
@@ -249,7 +253,8 @@ static compared compare(const dataflow *d, const machine *m, const asked *q) {
       wall[w][i] = c.way[w].wall_s;
     }
     gain[i] = wall[PIPES][i] / wall[THREADS][i];
-    require(c.way[PIPES].result.cycles == c.way[THREADS].result.cycles && c.way[PIPES].result.cycles == c.way[WALK].result.cycles);
+    require(c.way[PIPES].result.cycles == c.way[THREADS].result.cycles &&
+            c.way[PIPES].result.cycles == c.way[WALK].result.cycles);
   }
   for (u32 w = 0; w < WAYS; w++) {
     c.way[w].cpu_s = measure_median(cpu[w], q->rounds);
@@ -264,18 +269,20 @@ static void report(json_t *rows, const asked *q, const char *preset, const char 
   double links = 4.0 * k * (k - 1), load = (double)x->counts.hops / ((double)x->cycles * links);
   double hops = (double)x->counts.hops, all = hops + (double)x->received;
   json_array_append_new(
-      rows, json_pack("{s:s,s:s,s:i,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:f,s:i}", "machine", preset, "pattern", pattern, "k", (int)k, "cycles",
-                      (json_int_t)x->cycles, "stepped", (json_int_t)x->stepped, "link_load", load, "hops_per_s", hops / c->way[PIPES].cpu_s,
-                      "hops_with_ejection_per_s", all / c->way[PIPES].cpu_s, "walked_hops_per_s", hops / c->way[WALK].cpu_s,
-                      "walked_hops_with_ejection_per_s", all / c->way[WALK].cpu_s, "cycle_s", c->way[PIPES].wall_s / (double)x->stepped,
-                      "bytes_per_pe", (double)c->way[PIPES].bytes / k / k, "threads", (int)q->threads, "threads_gain", c->gain, "rounds",
-                      (int)q->rounds));
+      rows, json_pack("{s:s,s:s,s:i,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:f,s:i}", "machine", preset, "pattern",
+                      pattern, "k", (int)k, "cycles", (json_int_t)x->cycles, "stepped", (json_int_t)x->stepped,
+                      "link_load", load, "hops_per_s", hops / c->way[PIPES].cpu_s, "hops_with_ejection_per_s",
+                      all / c->way[PIPES].cpu_s, "walked_hops_per_s", hops / c->way[WALK].cpu_s,
+                      "walked_hops_with_ejection_per_s", all / c->way[WALK].cpu_s, "cycle_s",
+                      c->way[PIPES].wall_s / (double)x->stepped, "bytes_per_pe", (double)c->way[PIPES].bytes / k / k,
+                      "threads", (int)q->threads, "threads_gain", c->gain, "rounds", (int)q->rounds));
   if (q->json) return;
-  printf("%-4s %3u x %-3u %-12s %6llu cycles, links %4.1f%% busy: %6.1f M hops/s (%6.1f with ejection), walked %5.1f (%5.1f), %6.2f us a cycle, "
+  printf("%-4s %3u x %-3u %-12s %6llu cycles, links %4.1f%% busy: %6.1f M hops/s (%6.1f with ejection), walked %5.1f "
+         "(%5.1f), %6.2f us a cycle, "
          "%u threads x %.2f, %5.0f B a PE\n",
-         preset, k, k, pattern, (unsigned long long)x->cycles, 100 * load, hops / c->way[PIPES].cpu_s / 1e6, all / c->way[PIPES].cpu_s / 1e6,
-         hops / c->way[WALK].cpu_s / 1e6, all / c->way[WALK].cpu_s / 1e6, 1e6 * c->way[PIPES].wall_s / (double)x->stepped, q->threads, c->gain,
-         (double)c->way[PIPES].bytes / k / k);
+         preset, k, k, pattern, (unsigned long long)x->cycles, 100 * load, hops / c->way[PIPES].cpu_s / 1e6,
+         all / c->way[PIPES].cpu_s / 1e6, hops / c->way[WALK].cpu_s / 1e6, all / c->way[WALK].cpu_s / 1e6,
+         1e6 * c->way[PIPES].wall_s / (double)x->stepped, q->threads, c->gain, (double)c->way[PIPES].bytes / k / k);
   fflush(stdout);
 }
 
@@ -308,7 +315,8 @@ static void idle_wafer(json_t *rows, bool json) {
   df_rect from = df_every(df_block(0, 0, WIDTH / STEP, HEIGHT / STEP), STEP, STEP), to = from;
   to.x = 1;
   df_build_class(b, "sender");
-  u32 data = df_build_array(b, "data", DF_F32, IDLE_WORDS), out = df_build_out(b, "out", DF_F32, df_just(IDLE_WORDS), 0, 0);
+  u32 data = df_build_array(b, "data", DF_F32, IDLE_WORDS),
+      out = df_build_out(b, "out", DF_F32, df_just(IDLE_WORDS), 0, 0);
   df_build_task(b, "main");
   df_build_start_active(b);
   df_build_op(b, df_vv(DF_MOV, out, data));
@@ -328,13 +336,16 @@ static void idle_wafer(json_t *rows, bool json) {
   df_build_finish(b, &d);
   size_t stored = arena_bytes(a);
   measured r = measure(&d, &m, (fabric_options){.threads = 1});
-  double rate = (double)r.result.stepped / r.cpu_s, active = (double)r.result.counts.hops * 2 / (double)r.result.cycles / WIDTH / HEIGHT;
-  json_array_append_new(rows, json_pack("{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:I}", "machine", "cs3", "pattern", "idle wafer", "cycles",
-                                        (json_int_t)r.result.cycles, "stepped", (json_int_t)r.result.stepped, "active", active,
-                                        "wafer_cycles_per_s", rate, "bytes", (json_int_t)r.bytes, "program_bytes", (json_int_t)stored));
+  double rate = (double)r.result.stepped / r.cpu_s,
+         active = (double)r.result.counts.hops * 2 / (double)r.result.cycles / WIDTH / HEIGHT;
+  json_array_append_new(rows, json_pack("{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:I}", "machine", "cs3", "pattern", "idle wafer",
+                                        "cycles", (json_int_t)r.result.cycles, "stepped", (json_int_t)r.result.stepped,
+                                        "active", active, "wafer_cycles_per_s", rate, "bytes", (json_int_t)r.bytes,
+                                        "program_bytes", (json_int_t)stored));
   if (!json)
-    printf("cs3  %u x %u, %.2f%% of the routers busy: %.0f wafer-cycles/s, %.0f MB (%.0f B a PE), program %.0f kB\n", WIDTH, HEIGHT,
-           100 * active, rate, (double)r.bytes / 1e6, (double)r.bytes / WIDTH / HEIGHT, (double)stored / 1e3);
+    printf("cs3  %u x %u, %.2f%% of the routers busy: %.0f wafer-cycles/s, %.0f MB (%.0f B a PE), program %.0f kB\n",
+           WIDTH, HEIGHT, 100 * active, rate, (double)r.bytes / 1e6, (double)r.bytes / WIDTH / HEIGHT,
+           (double)stored / 1e3);
   arena_destroy(a);
 }
 

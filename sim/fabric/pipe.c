@@ -10,7 +10,8 @@
 static bool runs_free(const strip *s, u32 router, u32 color) {
   const lane *l = &s->lanes[(size_t)router * s->colors + color];
   const lane_facts *facts = &s->lane_facts[(size_t)router * s->colors];
-  if (facts[color].route == NOBODY || s->d->routes[facts[color].route].position_count != 1 || l->inputs != 1) return false;
+  if (facts[color].route == NOBODY || s->d->routes[facts[color].route].position_count != 1 || l->inputs != 1)
+    return false;
   if (__builtin_popcount(l->tx) != 1 || l->tx == PORT_RAMP || fabric_on_edge(s, router, l->tx)) return false;
   for (u32 c = 0; c < s->colors; c++) {
     if (c == color || facts[c].route == NOBODY) continue;
@@ -27,20 +28,26 @@ static u32 run_length(const strip *s, u32 router, u32 color) {
   const lane *l = &s->lanes[(size_t)router * s->colors + color];
   if (l->rx != PORT_RAMP && !fabric_on_edge(s, router, l->rx)) {
     u32 before = fabric_neighbour(s, router, l->rx);
-    if (router_is_own(s, before) && s->lanes[(size_t)before * s->colors + color].tx == fabric_opposite(l->rx) && runs_free(s, before, color)) return 0;
+    if (router_is_own(s, before) && s->lanes[(size_t)before * s->colors + color].tx == fabric_opposite(l->rx) &&
+        runs_free(s, before, color))
+      return 0;
   }
   u32 n = 1;
   for (u32 at = router;; n++) {
     const lane *here = &s->lanes[(size_t)at * s->colors + color];
     u32 next = fabric_neighbour(s, at, here->tx);
     const lane *there = &s->lanes[(size_t)next * s->colors + color];
-    if (!router_is_own(s, next) || there->rx != fabric_opposite(here->tx) || !runs_free(s, next, color) || next == router) return n;
+    if (!router_is_own(s, next) || there->rx != fabric_opposite(here->tx) || !runs_free(s, next, color) ||
+        next == router)
+      return n;
     at = next;
   }
 }
 
 // Wavelets that are in a run of n routers at most: one per cycle and hop, and what waits to begin.
-static u32 run_room(const strip *s, u32 n) { return n * s->hop + LANE_DEPTH + 1; }
+static u32 run_room(const strip *s, u32 n) {
+  return n * s->hop + LANE_DEPTH + 1;
+}
 
 // Runs and places so far, with those of this strip; `make`: and its pipes.
 static void each_run(strip *s, u32 *ret_runs, u64 *ret_places, bool make) {
@@ -52,7 +59,8 @@ static void each_run(strip *s, u32 *ret_runs, u64 *ret_places, bool make) {
       u32 n = run_length(s, router, color);
       if (n < PIPE_SHORTEST) continue;
       u32 room = run_room(s, n);
-      if (make) s->pipes[runs] = (pipe){.first = router, .color = (u8)color, .length = n, .places = places, .room = room};
+      if (make)
+        s->pipes[runs] = (pipe){.first = router, .color = (u8)color, .length = n, .places = places, .room = room};
       runs++;
       places += room;
     }
@@ -99,11 +107,15 @@ bool pipes_open(fabric *f, arena *a, status *st) {
 static void set_on(strip *s, u32 index, bool on) {
   u32 at = index - s->first_pipe;
   u64 bit = 1ull << (at & 63);
-  if (on) s->pipe_on[at >> 6] |= bit;
-  else s->pipe_on[at >> 6] &= ~bit;
+  if (on)
+    s->pipe_on[at >> 6] |= bit;
+  else
+    s->pipe_on[at >> 6] &= ~bit;
 }
 
-static wave *place_of(const strip *s, const pipe *p, u32 i) { return &s->pipe_waves[p->places + (p->head + i) % p->room]; }
+static wave *place_of(const strip *s, const pipe *p, u32 i) {
+  return &s->pipe_waves[p->places + (p->head + i) % p->room];
+}
 
 // The first router holds those that are not due to leave it before this cycle.
 bool pipe_has_room(strip *s, u32 index) {
@@ -176,9 +188,13 @@ void pipe_pop(strip *s, u32 index) {
   s->result.counts.hops += p->length - 1;
 }
 
-const wave *pipe_head(const strip *s, u32 index) { return place_of(s, &s->pipes[index], 0); }
+const wave *pipe_head(const strip *s, u32 index) {
+  return place_of(s, &s->pipes[index], 0);
+}
 
-static u32 find_on(const strip *s, u32 word, u64 bits) { return s->first_pipe + word * 64 + (u32)__builtin_ctzll(bits); }
+static u32 find_on(const strip *s, u32 word, u64 bits) {
+  return s->first_pipe + word * 64 + (u32)__builtin_ctzll(bits);
+}
 
 void pipes_decide(strip *s) {
   for (u32 i = 0; i < (s->pipe_count + 63) / 64; i++)

@@ -2,7 +2,9 @@
 // wavelet leaves by all its ports, each when it is free.
 #include "sim/fabric/fabric_state.h"
 
-static u32 port_index(u32 port) { return (u32)__builtin_ctz(port); }
+static u32 port_index(u32 port) {
+  return (u32)__builtin_ctz(port);
+}
 
 u32 fabric_opposite(u32 port) {
   static const u8 across[] = {PORT_SOUTH, PORT_WEST, PORT_NORTH, PORT_EAST};
@@ -29,8 +31,10 @@ static void tell_neighbours(strip *s, u32 router, u32 color, u64 cycle) {
   const lane *l = lane_at(s, router, color);
   for (u32 ports = l->rx & ~(u32)(l->edge | PORT_RAMP); ports; ports &= ports - 1) {
     u32 other = router + s->offset[port_index(ports)];
-    if (router_is_own(s, other)) router_ask(s, other, color, (u32)cycle);
-    else tell_across(s, other, color);
+    if (router_is_own(s, other))
+      router_ask(s, other, color, (u32)cycle);
+    else
+      tell_across(s, other, color);
   }
 }
 
@@ -56,8 +60,10 @@ static void lane_turn(strip *s, u32 router, u32 color) {
   lane *l = lane_at(s, router, color);
   const df_route *r = &s->d->routes[s->lane_facts[(size_t)router * s->colors + color].route];
   if (r->position_count < 2) return;
-  if (l->position + 1u < r->position_count) router_set_position(s, router, color, l->position + 1u, s->now + 1);
-  else if (r->ring) router_set_position(s, router, color, 0, s->now + 1);
+  if (l->position + 1u < r->position_count)
+    router_set_position(s, router, color, l->position + 1u, s->now + 1);
+  else if (r->ring)
+    router_set_position(s, router, color, 0, s->now + 1);
   for (u32 i = 0; i < l->count; i++) l->q[(l->head + i) % LANE_DEPTH].tx = l->tx;
 }
 
@@ -103,8 +109,8 @@ u32 fabric_neighbour(const strip *s, u32 router, u32 port) {
 
 bool fabric_on_edge(const strip *s, u32 router, u32 port) {
   u32 x = router_x(s, router), y = router_y(s, router);
-  return (port == PORT_NORTH && y == 0) || (port == PORT_SOUTH && y + 1 == s->height) || (port == PORT_WEST && x == 0) ||
-         (port == PORT_EAST && x + 1 == s->width);
+  return (port == PORT_NORTH && y == 0) || (port == PORT_SOUTH && y + 1 == s->height) ||
+         (port == PORT_WEST && x == 0) || (port == PORT_EAST && x + 1 == s->width);
 }
 
 static u32 output_port(const strip *s, u32 router, u32 port, u32 color) {
@@ -115,7 +121,8 @@ static u32 output_port(const strip *s, u32 router, u32 port, u32 color) {
 
 bool router_find_place(strip *s, u32 router, u32 color, u32 port, move *ret_move) {
   const lane *l = lane_at(s, router, color);
-  *ret_move = (move){.from = router * s->colors + color, .router = router, .pipe = NOBODY, .port = (u8)port, .color = (u8)color};
+  *ret_move = (move){
+      .from = router * s->colors + color, .router = router, .pipe = NOBODY, .port = (u8)port, .color = (u8)color};
   if (port == PORT_RAMP) {
     ret_move->kind = MOVE_RAMP;
     ret_move->to = l->queue;
@@ -191,9 +198,12 @@ static void decide(strip *s, u32 router) {
     u32 color = (u32)__builtin_ctz(mask);
     const lane *l = lane_at(s, router, color);
     const wave *head = &l->q[l->head];
-    if (!l->count) s->asks[router] &= ~(1u << color); // told, but there is none
-    else if (!wave_is_due(head, s->now)) router_arm(s, router, head->ready);
-    else if (!ask(s, &c, router, color, l->pending)) s->asks[router] &= ~(1u << color);
+    if (!l->count)
+      s->asks[router] &= ~(1u << color); // told, but there is none
+    else if (!wave_is_due(head, s->now))
+      router_arm(s, router, head->ready);
+    else if (!ask(s, &c, router, color, l->pending))
+      s->asks[router] &= ~(1u << color);
   }
 }
 
@@ -237,17 +247,22 @@ static const wave *head_of(const strip *s, const move *m) {
 
 static void apply(strip *s, const move *m) {
   const wave *w = head_of(s, m);
-  if (m->kind == MOVE_RAMP) apply_ramp(s, m, w);
-  else if (m->kind == MOVE_HOST) apply_host(s, m, w);
-  else if (router_is_own(s, m->target)) apply_link(s, m->target, m->color, w);
+  if (m->kind == MOVE_RAMP)
+    apply_ramp(s, m, w);
+  else if (m->kind == MOVE_HOST)
+    apply_host(s, m, w);
+  else if (router_is_own(s, m->target))
+    apply_link(s, m->target, m->color, w);
   if (m->pipe != NOBODY) {
     pipe_pop(s, m->pipe);
     return;
   }
   lane *l = &s->lanes[m->from];
   l->pending &= (u8)~m->port;
-  if (!l->pending) lane_pop(s, m);
-  else router_ask(s, m->router, m->color, (u32)s->now + 1);
+  if (!l->pending)
+    lane_pop(s, m);
+  else
+    router_ask(s, m->router, m->color, (u32)s->now + 1);
 }
 
 // What the neighbours' cycle has left for this strip's first and last line.
@@ -255,7 +270,8 @@ static void take_told(strip *s, strip *from, u32 side, u32 first) {
   if (!from || !from->told_any[side]) return;
   from->told_any[side] = false;
   for (u32 i = 0; i < s->line; i++) {
-    for (u32 mask = from->told[side][i]; mask; mask &= mask - 1) router_ask(s, first + i, (u32)__builtin_ctz(mask), (u32)s->now);
+    for (u32 mask = from->told[side][i]; mask; mask &= mask - 1)
+      router_ask(s, first + i, (u32)__builtin_ctz(mask), (u32)s->now);
     from->told[side][i] = 0;
   }
 }
@@ -282,8 +298,10 @@ static void fetch_lanes(strip *s, const bit_list *armed, u32 at) {
     const lane *l = asks ? lane_at(s, router, (u32)__builtin_ctz(asks)) : NULL;
     if (!l || !l->pending) return;
     u32 port = port_index(l->pending);
-    if (port == 4) fetch(&s->queues[l->queue]);
-    else if (!(l->edge >> port & 1)) fetch(lane_at(s, router + s->offset[port], (u32)__builtin_ctz(asks)));
+    if (port == 4)
+      fetch(&s->queues[l->queue]);
+    else if (!(l->edge >> port & 1))
+      fetch(lane_at(s, router + s->offset[port], (u32)__builtin_ctz(asks)));
   }
 }
 

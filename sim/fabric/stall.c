@@ -6,7 +6,9 @@
 enum { LINES_MAX = 6 };
 
 // A report does not depend on how routers are numbered.
-static u32 in_row_order(const strip *s, u32 i) { return router_at(s, i % s->width, i / s->width); }
+static u32 in_row_order(const strip *s, u32 i) {
+  return router_at(s, i % s->width, i / s->width);
+}
 
 static const unit *unit_in_row_order(const strip *s, u32 i) {
   u32 u = s->unit_of[in_row_order(s, i)];
@@ -48,8 +50,8 @@ static u32 say_wavelets(const strip *s, text *out) {
     for (u32 mask = s->lane_mask[r]; mask; mask &= mask - 1) {
       u32 color = (u32)__builtin_ctz(mask);
       if (said++ < LINES_MAX)
-        text_format(out, "; %u wavelets of color %u stand in router (%u, %u)", s->lanes[(size_t)r * s->colors + color].count,
-                    s->color_of[color], router_x(s, r), router_y(s, r));
+        text_format(out, "; %u wavelets of color %u stand in router (%u, %u)",
+                    s->lanes[(size_t)r * s->colors + color].count, s->color_of[color], router_x(s, r), router_y(s, r));
     }
   }
   for (u32 i = 0; i < s->routers; i++) {
@@ -59,7 +61,8 @@ static u32 say_wavelets(const strip *s, text *out) {
     for (u32 k = 0; k < c->queue_count; k++) {
       const queue *q = &s->queues[u->first_queue + k];
       if (q->count && said++ < LINES_MAX)
-        text_format(out, "; %u wavelets of color %u wait in PE (%u, %u)", q->count, s->color_of[c->color_of_queue[k]], u->x, u->y);
+        text_format(out, "; %u wavelets of color %u wait in PE (%u, %u)", q->count, s->color_of[c->color_of_queue[k]],
+                    u->x, u->y);
     }
   }
   return said;
@@ -105,8 +108,9 @@ void stall_report(const fabric *f, bool stalled, status *st) {
   const strip *s = f->strips;
   u32 all = say_units(s, &out) + say_wavelets(s, &out) + say_ports(s, &out);
   const char *what = stalled ? "stalled at" : "not done after";
-  status_fail(st, CODE_CHECK, "fabric: %s cycle %llu, %u things %s%s", what, (unsigned long long)(stalled ? last_of(f) : f->most), all,
-              stalled ? "wait" : "wait or move", text_get(&out));
+  status_fail(st, CODE_CHECK, "fabric: %s cycle %llu, %u things %s%s", what,
+              (unsigned long long)(stalled ? last_of(f) : f->most), all, stalled ? "wait" : "wait or move",
+              text_get(&out));
   text_free(&out);
 }
 
@@ -126,8 +130,8 @@ bool stall_report_fault(const fabric *f, status *st) {
   if (!s) return false;
   const unit *u = &s->unit[s->fault.unit];
   const df_class *c = &s->d->classes[u->class];
-  status_fail(st, CODE_CHECK, "fabric: PE (%u, %u) %s task %s: %s leaves the %u data bytes by vector %s in cycle %llu", u->x, u->y, c->name,
-              running_task(s, u)->name, instruction_get(s->fault.opcode)->name, u->data_bytes,
+  status_fail(st, CODE_CHECK, "fabric: PE (%u, %u) %s task %s: %s leaves the %u data bytes by vector %s in cycle %llu",
+              u->x, u->y, c->name, running_task(s, u)->name, instruction_get(s->fault.opcode)->name, u->data_bytes,
               s->d->vectors[c->first_vector + s->fault.vector].name, (unsigned long long)(s->now - 1));
   return true;
 }

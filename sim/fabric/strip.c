@@ -120,10 +120,12 @@ static void refresh(const strip *s, wave *q, u32 depth, u64 cycle) {
 }
 
 static void refresh_all(strip *s, u64 cycle) {
-  for (size_t i = 0; i < (size_t)s->router_count * s->colors; i++) refresh(s, lane_at(s, s->first_router, 0)[i].q, LANE_DEPTH, cycle);
+  for (size_t i = 0; i < (size_t)s->router_count * s->colors; i++)
+    refresh(s, lane_at(s, s->first_router, 0)[i].q, LANE_DEPTH, cycle);
   for (u32 i = 0; i < s->unit_count; i++) {
     const unit *u = &s->unit[s->first_unit + i];
-    for (u32 k = 0; k < s->classes[u->class].queue_count; k++) refresh(s, s->queues[u->first_queue + k].q, QUEUE_DEPTH, cycle);
+    for (u32 k = 0; k < s->classes[u->class].queue_count; k++)
+      refresh(s, s->queues[u->first_queue + k].q, QUEUE_DEPTH, cycle);
   }
 }
 
