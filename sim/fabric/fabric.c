@@ -77,46 +77,47 @@ static u32 task_bits(const strip *s, const df_class *c, bool blocked) {
   return bits;
 }
 
-static void mark_regions(strip *s) {
-  memset(s->unit_of, 0xff, sizeof(u32) * s->routers);
-  for (u32 i = 0; i < s->d->region_count; i++) {
-    const df_region *r = &s->d->regions[i];
-    for (u32 k = 0; k < r->rect.w * r->rect.h; k++) {
-      u32 x, y;
-      each_pe(&r->rect, k, &x, &y);
-      s->unit_of[router_at(s, x, y)] = i;
-    }
-  }
+static void place_unit(strip *s, const df_region *r, u32 x, u32 y, totals *at) {
+  const df_class *c = &s->d->classes[r->class];
+  u32 router = router_at(s, x, y);
+  unit *u = &s->unit[at->units];
+  u->x = x;
+  u->y = y;
+  u->router = router;
+  u->class = r->class;
+  u->rx = (x - r->rect.x) / r->rect.step_x;
+  u->ry = (y - r->rect.y) / r->rect.step_y;
+  u->memory = at->memory;
+  u->data_bytes = c->data_bytes;
+  u->first_thread = (u32)at->threads;
+  u->first_queue = (u32)at->queues;
+  u->task = u->heap_at = NOBODY;
+  u->active = task_bits(s, c, false);
+  u->blocked = task_bits(s, c, true);
+  u->wake = NEVER;
+  s->unit_of[router] = (u32)at->units++;
+  at->threads += s->classes[r->class].threads;
+  at->queues += s->classes[r->class].queue_count;
+  at->memory += (c->data_bytes + 15u) & ~15u;
 }
 
-// In the order of routers, so that the units of a strip lie together.
-static void place_units(strip *s) {
+// Strip by strip, and in it class by class, since PEs of a class are often busy together.
+static void place_units(fabric *f) {
+  strip *s = f->strips;
   totals at = {0};
-  mark_regions(s);
-  for (u32 router = 0; router < s->routers; router++) {
-    if (s->unit_of[router] == NOBODY) continue;
-    const df_region *r = &s->d->regions[s->unit_of[router]];
-    const df_class *c = &s->d->classes[r->class];
-    const class_facts *facts = &s->classes[r->class];
-    unit *u = &s->unit[at.units];
-    u->x = router_x(s, router);
-    u->y = router_y(s, router);
-    u->router = router;
-    u->class = r->class;
-    u->rx = (u->x - r->rect.x) / r->rect.step_x;
-    u->ry = (u->y - r->rect.y) / r->rect.step_y;
-    u->memory = at.memory;
-    u->data_bytes = c->data_bytes;
-    u->first_thread = (u32)at.threads;
-    u->first_queue = (u32)at.queues;
-    u->task = u->heap_at = NOBODY;
-    u->active = task_bits(s, c, false);
-    u->blocked = task_bits(s, c, true);
-    u->wake = NEVER;
-    s->unit_of[router] = (u32)at.units++;
-    at.threads += facts->threads;
-    at.queues += facts->queue_count;
-    at.memory += (c->data_bytes + 15u) & ~15u;
+  memset(s->unit_of, 0xff, sizeof(u32) * s->routers);
+  for (u32 i = 0; i < f->strip_count; i++) {
+    strip *own = &f->strips[i];
+    own->first_unit = (u32)at.units;
+    for (u32 r = 0; r < s->d->region_count; r++) {
+      const df_rect *rect = &s->d->regions[r].rect;
+      for (u32 k = 0; k < rect->w * rect->h; k++) {
+        u32 x, y;
+        each_pe(rect, k, &x, &y);
+        if (router_is_own(own, router_at(s, x, y))) place_unit(s, &s->d->regions[r], x, y, &at);
+      }
+    }
+    own->unit_count = (u32)at.units - own->first_unit;
   }
 }
 
@@ -200,7 +201,7 @@ static u32 strips_for(const dataflow *d, const fabric_options *o) {
   if (o && o->threads) return wanted;
   u64 work = 0;
   for (u32 i = 0; i < d->route_count; i++) work += (u64)d->routes[i].rect.w * d->routes[i].rect.h;
-  for (u32 i = 0; i < d->region_count; i++) work += 4ull * d->regions[i].rect.w * d->regions[i].rect.h;
+  for (u32 i = 0; i < d->region_count; i++) work += (u64)FABRIC_PE_WORK * d->regions[i].rect.w * d->regions[i].rect.h;
   u64 worth = work / FABRIC_STRIP_WORK;
   return worth < 1 ? 1 : worth < wanted ? (u32)worth : wanted;
 }
@@ -242,10 +243,11 @@ fabric *fabric_open(const dataflow *d, const machine *m, const fabric_options *o
   s->asks = arena_array(a, u32, s->routers);
   s->turn = arena_array(a, u8, (size_t)s->routers * 5);
   s->unit_of = arena_array(a, u32, s->routers);
-  place_units(s);
+  strips_cut(f, strips, a);
+  place_units(f);
   place_routes(s);
   place_ports(s, a);
-  if (!strips_open(f, strips, a, st)) return NULL;
+  if (!strips_open(f, a, st)) return NULL;
   if (!(o && o->walk) && !pipes_open(f, a, st)) return NULL;
   for (u32 i = 0; i < f->strip_count; i++)
     for (u32 u = 0; u < f->strips[i].unit_count; u++) fabric_wake(&f->strips[i], f->strips[i].first_unit + u, 0);

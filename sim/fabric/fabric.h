@@ -27,7 +27,7 @@ typedef struct fabric_options {
   u32 threads;
   bool always; // for tests: threads in every stretch, gain or not
 } fabric_options;
-enum { FABRIC_STRIP_WORK = 2048 }; // lanes on a route plus 4 x PEs with code
+enum { FABRIC_STRIP_WORK = 2048, FABRIC_PE_WORK = 4 }; // in lanes on a route; a PE with code counts as so many
 
 // The dataflow is checked first. The fabric lives in `a`, which is sealed; dataflow and machine must outlive
 // it. NULL options: the fastest way. No option changes a result

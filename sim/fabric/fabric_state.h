@@ -186,7 +186,7 @@ typedef struct strip {
   u32 *asks;      // of these, those that were not found to have no place
   u8 *turn;       // per router and port: color that is asked first
   u32 offset[4];  // from a router to its neighbour by port
-  unit *unit;     // in the order of their routers
+  unit *unit;     // strip by strip
   u32 *unit_of;   // per router; NOBODY
   thread *threads;
   queue *queues;
@@ -385,7 +385,9 @@ bool stall_report_fault(const fabric *f, status *st); // false: there is none
 bool stall_is_waiting(const fabric *f); // anything
 void stall_report(const fabric *f, bool stalled, status *st); // or out of cycles
 // strip.c
-bool strips_open(fabric *f, u32 count, arena *a, status *st); // cuts the grid; strips[0] holds what they share
+// Cuts the grid; strips[0] holds what they share, which strips_open hands to the others once it is complete.
+void strips_cut(fabric *f, u32 count, arena *a);
+bool strips_open(fabric *f, arena *a, status *st);
 void strip_step(strip *s, u64 cycle); // the last cycle's moves, then ports and PEs of this one
 void strip_decide(strip *s);          // then, after all strips have stepped: what moves
 void strips_settle(fabric *f);        // after the last cycle: every wavelet is where it belongs

@@ -4,27 +4,7 @@
 
 enum { REFRESH_BITS = 30 }; // cycles between two looks at all wavelets, well below the 2^31 that can be told apart
 
-// What a line costs while everything in it is busy: lanes that are on a route, and a PE about as much as four.
-static u64 line_work(const strip *s, u32 line) {
-  u64 work = 0;
-  for (u32 router = line * s->line; router < (line + 1) * s->line; router++) {
-    if (s->unit_of[router] != NOBODY) work += 4;
-    for (u32 c = 0; c < s->colors; c++) work += s->lane_facts[(size_t)router * s->colors + c].route != NOBODY;
-  }
-  return work;
-}
-
-static u32 units_before(const strip *s, u32 router) {
-  for (; router < s->routers; router++)
-    if (s->unit_of[router] != NOBODY) return s->unit_of[router];
-  return s->units;
-}
-
-static bool place_strip(strip *s, u32 line, u32 lines, arena *a, status *st) {
-  s->first_router = line * s->line;
-  s->router_count = lines * s->line;
-  s->first_unit = units_before(s, s->first_router);
-  s->unit_count = units_before(s, s->first_router + s->router_count) - s->first_unit;
+static bool place_strip(strip *s, arena *a, status *st) {
   for (u32 i = 0; i < ROUTER_WHEEL; i++) s->router_on[i] = arena_array(a, u64, s->router_count / 64 + 1);
   for (u32 i = 0; i < UNIT_WHEEL; i++) s->unit_on[i] = arena_array(a, u64, s->unit_count / 64 + 1);
   s->heap = arena_array(a, u32, s->unit_count);
@@ -39,28 +19,47 @@ static bool place_strip(strip *s, u32 line, u32 lines, arena *a, status *st) {
   return status_ok(st);
 }
 
+// What the lines of a rectangle cost while everything in them is busy, `each` per router.
+static void add_work(const strip *s, const df_rect *r, u64 each, u64 *work) {
+  u32 lines = s->turned ? r->w : r->h, across = s->turned ? r->h : r->w;
+  u32 first = s->turned ? r->x : r->y, step = s->turned ? r->step_x : r->step_y;
+  for (u32 i = 0; i < lines; i++) work[first + i * step] += each * across;
+}
+
 // Lines that make up a strip's share of the work; one for each strip that is left, at least.
-static u32 lines_of(const strip *s, u32 first, u32 left, u64 share) {
-  u32 lines = 0, most = s->routers / s->line - first - (left - 1);
-  if (left == 1) return most;
-  for (u64 work = 0; lines < most && (!lines || work + line_work(s, first + lines) / 2 < share); lines++)
-    work += line_work(s, first + lines);
+static u32 lines_of(const u64 *work, u32 most, u64 share) {
+  u32 lines = 0;
+  for (u64 sum = 0; lines < most && (!lines || sum + work[lines] / 2 < share); lines++) sum += work[lines];
   return lines;
 }
 
-bool strips_open(fabric *f, u32 count, arena *a, status *st) {
+void strips_cut(fabric *f, u32 count, arena *a) {
+  const strip *s = f->strips;
+  u32 lines = s->routers / s->line, line = 0;
+  u64 *work = arena_array(a, u64, lines), all = 0;
+  for (u32 i = 0; i < s->d->route_count; i++) add_work(s, &s->d->routes[i].rect, 1, work);
+  for (u32 i = 0; i < s->d->region_count; i++) add_work(s, &s->d->regions[i].rect, FABRIC_PE_WORK, work);
+  for (u32 i = 0; i < lines; i++) all += work[i];
   f->strip_count = count;
-  u64 work = 0;
-  u32 line = 0;
-  for (u32 i = 0; i < f->strips->routers / f->strips->line; i++) work += line_work(f->strips, i);
-  for (u32 i = 1; i < count; i++) f->strips[i] = f->strips[0];
   for (u32 i = 0; i < count; i++) {
-    strip *s = &f->strips[i];
-    u32 lines = lines_of(s, line, count - i, work / count);
-    if (i) s->before = s - 1;
-    if (i + 1 < count) s->after = s + 1;
-    if (!place_strip(s, line, lines, a, st)) return false;
-    line += lines;
+    u32 most = lines - line - (count - 1 - i), own = i + 1 < count ? lines_of(work + line, most, all / count) : most;
+    f->strips[i].first_router = line * s->line;
+    f->strips[i].router_count = own * s->line;
+    line += own;
+  }
+}
+
+bool strips_open(fabric *f, arena *a, status *st) {
+  for (u32 i = f->strip_count; i-- > 0;) {
+    strip *s = &f->strips[i], own = *s;
+    *s = f->strips[0];
+    s->first_router = own.first_router;
+    s->router_count = own.router_count;
+    s->first_unit = own.first_unit;
+    s->unit_count = own.unit_count;
+    s->before = i ? s - 1 : NULL;
+    s->after = i + 1 < f->strip_count ? s + 1 : NULL;
+    if (!place_strip(s, a, st)) return false;
   }
   return true;
 }
