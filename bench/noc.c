@@ -1,6 +1,7 @@
 // How fast the fabric moves wavelets: meshes of k x k PEs under patterns of traffic made by programs, in
-// wavelet-hops per CPU second of one thread, walked hop by hop and with pipes; and a whole wafer that is
-// almost idle. `noc [--json] [--quick]`.
+// wavelet-hops per CPU second of one thread, walked hop by hop and with pipes; how much faster two threads are, by
+// the clock on the wall; and a whole wafer that is almost idle. Medians of runs in turn.
+// `noc [--json] [--quick] [--pattern NAME] [--size K] [--rounds N] [--threads N]`.
 #include "bench/measure.h"
 
 #include "base/config.h"
@@ -10,6 +11,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { COLORS = 24, WORDS = 400, BLOCK = 16, SLOTS = 3, NONE = -1 };
@@ -20,12 +22,14 @@ typedef struct traffic {
   arena *memory;
   u32 k, drawn;
   i32 words;
-  bool slow;                   // senders have a word every other cycle
-  u8 (*taken)[COLORS];         // per router
+  bool slow;                       // senders have a word every other cycle
+  u8 (*taken)[COLORS];             // per router
   i32 (*out)[SLOTS], (*in)[SLOTS]; // per PE: colors
 } traffic;
 
-static u32 below(traffic *t, u32 n) { return (u32)random_below(1, RANDOM_TEST, 0, t->drawn++, n); }
+static u32 below(traffic *t, u32 n) {
+  return (u32)random_below(1, RANDOM_TEST, 0, t->drawn++, n);
+}
 
 // ---- paths
 
@@ -116,7 +120,9 @@ static void permutation_from(traffic *t, u32 color) {
     if (to[i] != i && below(t, 10 * t->k) < 34) stream(t, i, to[i], color);
 }
 
-static void permutation(traffic *t) { permutation_from(t, 0); }
+static void permutation(traffic *t) {
+  permutation_from(t, 0);
+}
 
 static void mixed(traffic *t) {
   neighbours(t);
@@ -164,7 +170,9 @@ static void mover(traffic *t, u32 pe) {
 static const struct {
   const char *name;
   void (*make)(traffic *t);
-} patterns[] = {{"rows", rows}, {"columns", columns}, {"neighbours", neighbours}, {"transpose", transpose}, {"permutation", permutation}, {"mixed", mixed}};
+  i32 longer; // streams, so that a run takes long enough to be timed
+} patterns[] = {{"rows", rows, 10},          {"columns", columns, 10},        {"neighbours", neighbours, 1},
+                {"transpose", transpose, 1}, {"permutation", permutation, 1}, {"mixed", mixed, 1}};
 
 static dataflow build(u32 k, u32 pattern, i32 words, arena *a) {
   traffic t = {.b = df_build_begin(a, "noc", k, k), .memory = a, .k = k, .words = words};
@@ -198,65 +206,100 @@ static machine machine_of(const char *preset) {
   return m;
 }
 
+enum { ROUNDS_MAX = 101 };
+
 typedef struct measured {
   fabric_result result;
-  double cpu_s;
+  double cpu_s, wall_s;
   size_t bytes;
 } measured;
 
-static measured measure(const dataflow *d, const machine *m, bool walk) {
+static measured measure(const dataflow *d, const machine *m, fabric_options o) {
   measured r;
   arena *a = arena_create("noc");
   status st = {0};
-  fabric_options o = {.walk = walk};
   fabric *f = fabric_open(d, m, &o, a, &st);
   if (!f) fprintf(stderr, "noc: %s\n", st.text);
   require(f != NULL);
   r.bytes = arena_bytes(a);
-  double begin = measure_cpu_s();
+  double cpu = measure_cpu_s(), wall = measure_wall_s();
   if (!fabric_run(f, UINT32_MAX, &r.result, &st)) fprintf(stderr, "noc: %s\n", st.text);
-  r.cpu_s = measure_cpu_s() - begin;
+  r.cpu_s = measure_cpu_s() - cpu;
+  r.wall_s = measure_wall_s() - wall;
   arena_destroy(a);
   return r;
 }
 
-typedef struct mesh {
-  const char *preset, *pattern;
-  u32 k;
-  bool walk;
-} mesh;
+// Ways to run a program, in turn, so that what else the computer does meets all of them.
+enum { PIPES, WALK, THREADS, WAYS };
+typedef struct compared {
+  measured way[WAYS]; // of the last round, with the median of the times
+  double gain;        // median over rounds: time of one thread over that of several
+} compared;
 
-static void report(json_t *rows, bool json, mesh of, const measured *r) {
-  u32 k = of.k;
-  const fabric_result *x = &r->result;
-  double links = 4.0 * k * (k - 1), load = (double)x->counts.hops / ((double)x->cycles * links);
-  double with_ramp = (double)(x->counts.hops + x->received) / r->cpu_s / 1e6, links_only = (double)x->counts.hops / r->cpu_s / 1e6;
-  json_array_append_new(rows, json_pack("{s:s,s:s,s:i,s:b,s:I,s:I,s:f,s:f,s:f,s:f,s:f}", "machine", of.preset, "pattern", of.pattern, "k", (int)k,
-                                        "pipes", !of.walk, "cycles", (json_int_t)x->cycles, "stepped", (json_int_t)x->stepped, "link_load", load,
-                                        "hops_per_s", 1e6 * links_only, "hops_with_ejection_per_s", 1e6 * with_ramp, "cpu_s", r->cpu_s,
-                                        "bytes_per_pe", (double)r->bytes / k / k));
-  if (!json)
-    printf("%-4s %3u x %-3u %-12s %-5s %7llu cycles, %7llu stepped, links %4.1f%% busy: %7.1f M hops/s (%7.1f M with ejection), %5.0f B a PE\n", of.preset,
-           k, k, of.pattern, of.walk ? "walk" : "pipes", (unsigned long long)x->cycles, (unsigned long long)x->stepped, 100 * load, links_only,
-           with_ramp, (double)r->bytes / k / k);
+typedef struct asked {
+  bool json, quick;
+  const char *only;
+  u32 rounds, threads, size; // 0: all sizes
+} asked;
+
+static compared compare(const dataflow *d, const machine *m, const asked *q) {
+  double cpu[WAYS][ROUNDS_MAX], wall[WAYS][ROUNDS_MAX], gain[ROUNDS_MAX];
+  compared c;
+  for (u32 i = 0; i < q->rounds; i++) {
+    for (u32 w = 0; w < WAYS; w++) {
+      c.way[w] = measure(d, m, (fabric_options){.walk = w == WALK, .threads = w == THREADS ? q->threads : 1});
+      cpu[w][i] = c.way[w].cpu_s;
+      wall[w][i] = c.way[w].wall_s;
+    }
+    gain[i] = wall[PIPES][i] / wall[THREADS][i];
+    require(c.way[PIPES].result.cycles == c.way[THREADS].result.cycles &&
+            c.way[PIPES].result.cycles == c.way[WALK].result.cycles);
+  }
+  for (u32 w = 0; w < WAYS; w++) {
+    c.way[w].cpu_s = measure_median(cpu[w], q->rounds);
+    c.way[w].wall_s = measure_median(wall[w], q->rounds);
+  }
+  c.gain = measure_median(gain, q->rounds);
+  return c;
 }
 
-static void meshes(json_t *rows, bool json, bool quick, const char *only) {
+static void report(json_t *rows, const asked *q, const char *preset, const char *pattern, u32 k, const compared *c) {
+  const fabric_result *x = &c->way[PIPES].result;
+  double links = 4.0 * k * (k - 1), load = (double)x->counts.hops / ((double)x->cycles * links);
+  double hops = (double)x->counts.hops, all = hops + (double)x->received;
+  json_array_append_new(
+      rows, json_pack("{s:s,s:s,s:i,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:f,s:i}", "machine", preset, "pattern",
+                      pattern, "k", (int)k, "cycles", (json_int_t)x->cycles, "stepped", (json_int_t)x->stepped,
+                      "link_load", load, "hops_per_s", hops / c->way[PIPES].cpu_s, "hops_with_ejection_per_s",
+                      all / c->way[PIPES].cpu_s, "walked_hops_per_s", hops / c->way[WALK].cpu_s,
+                      "walked_hops_with_ejection_per_s", all / c->way[WALK].cpu_s, "cycle_s",
+                      c->way[PIPES].wall_s / (double)x->stepped, "bytes_per_pe", (double)c->way[PIPES].bytes / k / k,
+                      "threads", (int)q->threads, "threads_gain", c->gain, "rounds", (int)q->rounds));
+  if (q->json) return;
+  printf("%-4s %3u x %-3u %-12s %6llu cycles, links %4.1f%% busy: %6.1f M hops/s (%6.1f with ejection), walked %5.1f "
+         "(%5.1f), %6.2f us a cycle, "
+         "%u threads x %.2f, %5.0f B a PE\n",
+         preset, k, k, pattern, (unsigned long long)x->cycles, 100 * load, hops / c->way[PIPES].cpu_s / 1e6,
+         all / c->way[PIPES].cpu_s / 1e6, hops / c->way[WALK].cpu_s / 1e6, all / c->way[WALK].cpu_s / 1e6,
+         1e6 * c->way[PIPES].wall_s / (double)x->stepped, q->threads, c->gain, (double)c->way[PIPES].bytes / k / k);
+  fflush(stdout);
+}
+
+static void meshes(json_t *rows, const asked *q) {
   static const u32 sizes[] = {8, 16, 32, 64, 128};
   static const char *const machines[] = {"cs2", "cs3"};
   for (u32 i = 0; i < COUNT_OF(machines); i++)
     for (u32 p = 0; p < COUNT_OF(patterns); p++)
-      for (u32 s = 0; s < (quick ? 3u : COUNT_OF(sizes)); s++) {
-        if (only && strcmp(only, patterns[p].name)) continue;
+      for (u32 s = 0; s < (q->quick ? 4u : COUNT_OF(sizes)); s++) {
+        if ((q->only && strcmp(q->only, patterns[p].name)) || (q->size && q->size != sizes[s])) continue;
         machine m = machine_of(machines[i]);
         arena *a = arena_create("noc program");
         m.spec.sram_bytes = 1 << 20; // long streams: what is measured is the fabric
-        i32 words = (i32)(quick ? WORDS : sizes[s] < 64 ? 20 * WORDS : 4 * WORDS);
+        i32 words = (i32)(q->quick ? WORDS : sizes[s] < 64 ? 20 * WORDS : 4 * WORDS) * patterns[p].longer;
         dataflow d = build(sizes[s], p, words, a);
-        for (u32 walk = 0; walk < 2; walk++) {
-          measured r = measure(&d, &m, walk);
-          report(rows, json, (mesh){machines[i], patterns[p].name, sizes[s], walk}, &r);
-        }
+        compared c = compare(&d, &m, q);
+        report(rows, q, machines[i], patterns[p].name, sizes[s], &c);
         arena_destroy(a);
       }
 }
@@ -272,7 +315,8 @@ static void idle_wafer(json_t *rows, bool json) {
   df_rect from = df_every(df_block(0, 0, WIDTH / STEP, HEIGHT / STEP), STEP, STEP), to = from;
   to.x = 1;
   df_build_class(b, "sender");
-  u32 data = df_build_array(b, "data", DF_F32, IDLE_WORDS), out = df_build_out(b, "out", DF_F32, df_just(IDLE_WORDS), 0, 0);
+  u32 data = df_build_array(b, "data", DF_F32, IDLE_WORDS),
+      out = df_build_out(b, "out", DF_F32, df_just(IDLE_WORDS), 0, 0);
   df_build_task(b, "main");
   df_build_start_active(b);
   df_build_op(b, df_vv(DF_MOV, out, data));
@@ -291,29 +335,36 @@ static void idle_wafer(json_t *rows, bool json) {
   dataflow d;
   df_build_finish(b, &d);
   size_t stored = arena_bytes(a);
-  measured r = measure(&d, &m, false);
-  double rate = (double)r.result.stepped / r.cpu_s, active = (double)r.result.counts.hops * 2 / (double)r.result.cycles / WIDTH / HEIGHT;
-  json_array_append_new(rows, json_pack("{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:I}", "machine", "cs3", "pattern", "idle wafer", "cycles",
-                                        (json_int_t)r.result.cycles, "stepped", (json_int_t)r.result.stepped, "active", active,
-                                        "wafer_cycles_per_s", rate, "bytes", (json_int_t)r.bytes, "program_bytes", (json_int_t)stored));
+  measured r = measure(&d, &m, (fabric_options){.threads = 1});
+  double rate = (double)r.result.stepped / r.cpu_s,
+         active = (double)r.result.counts.hops * 2 / (double)r.result.cycles / WIDTH / HEIGHT;
+  json_array_append_new(rows, json_pack("{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:I}", "machine", "cs3", "pattern", "idle wafer",
+                                        "cycles", (json_int_t)r.result.cycles, "stepped", (json_int_t)r.result.stepped,
+                                        "active", active, "wafer_cycles_per_s", rate, "bytes", (json_int_t)r.bytes,
+                                        "program_bytes", (json_int_t)stored));
   if (!json)
-    printf("cs3  %u x %u, %.2f%% of the routers busy: %.0f wafer-cycles/s, %.0f MB (%.0f B a PE), program %.0f kB\n", WIDTH, HEIGHT,
-           100 * active, rate, (double)r.bytes / 1e6, (double)r.bytes / WIDTH / HEIGHT, (double)stored / 1e3);
+    printf("cs3  %u x %u, %.2f%% of the routers busy: %.0f wafer-cycles/s, %.0f MB (%.0f B a PE), program %.0f kB\n",
+           WIDTH, HEIGHT, 100 * active, rate, (double)r.bytes / 1e6, (double)r.bytes / WIDTH / HEIGHT,
+           (double)stored / 1e3);
   arena_destroy(a);
 }
 
 int main(int argc, char **argv) {
-  bool json = false, quick = false;
-  const char *only = NULL;
+  asked q = {.rounds = 3, .threads = 2};
   for (int i = 1; i < argc; i++) {
-    json |= !strcmp(argv[i], "--json");
-    quick |= !strcmp(argv[i], "--quick");
-    if (!strcmp(argv[i], "--pattern") && i + 1 < argc) only = argv[++i];
+    q.json |= !strcmp(argv[i], "--json");
+    q.quick |= !strcmp(argv[i], "--quick");
+    if (i + 1 == argc) break;
+    if (!strcmp(argv[i], "--pattern")) q.only = argv[i + 1];
+    if (!strcmp(argv[i], "--rounds")) q.rounds = (u32)strtoul(argv[i + 1], NULL, 10);
+    if (!strcmp(argv[i], "--size")) q.size = (u32)strtoul(argv[i + 1], NULL, 10);
+    if (!strcmp(argv[i], "--threads")) q.threads = (u32)strtoul(argv[i + 1], NULL, 10);
   }
+  require(q.rounds > 0 && q.rounds < ROUNDS_MAX);
   json_t *rows = json_array();
-  meshes(rows, json, quick, only);
-  if (!only || !strcmp(only, "wafer")) idle_wafer(rows, json);
-  if (json) json_dumpf(json_pack("{s:s, s:o}", "schema", "weft.bench.noc/1", "rows", rows), stdout, JSON_INDENT(1));
-  if (json) printf("\n");
+  meshes(rows, &q);
+  if (!q.only || !strcmp(q.only, "wafer")) idle_wafer(rows, q.json);
+  if (q.json) json_dumpf(json_pack("{s:s, s:o}", "schema", "weft.bench.noc/2", "rows", rows), stdout, JSON_INDENT(1));
+  if (q.json) printf("\n");
   return 0;
 }

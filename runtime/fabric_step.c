@@ -191,7 +191,7 @@ static void bind_host(fabric_step *f, kind *k, const execute_batch *b, float *co
 
 // Phases of the nodes before `node_end`. Each begins with its routes set anew.
 static bool run_phases(fabric_step *f, kind *k, u32 node_end, u32 first) {
-  const fabric_options o = {0};
+  const fabric_options o = {.threads = f->setup.threads};
   const u64 change = (u64)ceil(f->setup.machine->spec.route_switch_cycles);
   u64 at = 0;
   for (u32 p = 0; p < k->step.phase_count && k->step.phases[p].node < node_end; p++) {

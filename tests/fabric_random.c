@@ -532,8 +532,8 @@ static void end_run(fabric *f, void *of) {
   }
 }
 
-fabric_outcome random_case_run(random_case *c, bool walk) {
-  fabric_how how = {.options = {.walk = walk}, .before = begin_run, .after = end_run, .of = c};
+fabric_outcome random_case_run(random_case *c, fabric_options options) {
+  fabric_how how = {.options = options, .before = begin_run, .after = end_run, .of = c};
   return fabric_try(&c->program, &c->machine, &how);
 }
 

@@ -41,7 +41,7 @@ typedef struct random_case {
 // spin: cycles that a PE of its own keeps busy, in a row that is added below; 0: no such PE, but the row.
 random_case random_case_make(u64 seed, u32 spin);
 void random_case_free(random_case *c);
-fabric_outcome random_case_run(random_case *c, bool walk);
+fabric_outcome random_case_run(random_case *c, fabric_options options);
 // Values and sums of a run that ended: memory holds what the streams carried, and no wavelet was lost or made.
 void random_case_verify(const random_case *c, const fabric_outcome *o, u64 seed);
 

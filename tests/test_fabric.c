@@ -478,6 +478,59 @@ static void test_chain_and_broadcast(void **state) {
   sim_near((double)row_of_links(256, 512, false), 512 + 256 + 4, 0.1);
 }
 
+// A wavelet waits for more cycles than its 32 bits can tell apart.
+static void test_waits_for_long(void **state) {
+  (void)state;
+  desk k = desk_begin("cs2", "dsd.copy32_rate=0.001", 2, 1);
+  df_build_class(k.b, "sender");
+  u32 out = df_build_out(k.b, "out", DF_F32, df_just(1), 3, 0);
+  desk_active_task(k.b, "main");
+  df_build_op(k.b, df_vn(DF_SEND, out, df_just(5)));
+  df_build_class(k.b, "receiver");
+  u32 got = df_build_array(k.b, "got", DF_I32, 1), slow = df_build_view(k.b, "slow", DF_I32, df_just(0), df_just(2400000));
+  df_build_stride(k.b, slow, 0);
+  u32 in = df_build_in(k.b, "in", DF_I32, df_just(1), 3, 0);
+  desk_active_task(k.b, "main");
+  df_build_op(k.b, df_vn(DF_FILL, slow, df_just(1)));
+  df_build_op(k.b, df_vv(DF_MOV, got, in));
+  df_build_region(k.b, df_pe(0, 0), "sender");
+  df_build_region(k.b, df_pe(1, 0), "receiver");
+  df_build_route(k.b, df_pe(0, 0), 3, PORT_RAMP, PORT_EAST);
+  df_build_route(k.b, df_pe(1, 0), 3, PORT_WEST, PORT_RAMP);
+  desk_open(&k);
+  support_ok(desk_run(&k, 1ull << 40), &k.st);
+  assert_int_equal(k.result.cycles, 2400000000 + 2 * 15 + 1000);
+  assert_int_equal(desk_word(&k, 1, 0, 0), 5);
+  desk_end(&k);
+}
+
+// A register moves a vector off the end, in two PEs and in the same cycle: the first one is named.
+static void test_vector_leaves_memory(void **state) {
+  (void)state;
+  for (u32 threads = 1; threads < 4; threads++) {
+    desk k = desk_begin("cs2", NULL, 2, 3);
+    df_build_class(k.b, "pe");
+    u32 data = df_build_array(k.b, "data", DF_I32, 12);
+    u32 rows = df_build_view(k.b, "rows", DF_I32, df_just(0), df_just(5)); // three columns, a second row of two
+    df_build_rows(k.b, rows, df_just(3), 24);
+    df_build_moved_by(k.b, rows, 1, 4);
+    (void)data;
+    desk_active_task(k.b, "main");
+    df_build_op(k.b, df_rn(DF_STEP, 1, df_just(1)));
+    df_build_op(k.b, df_vn(DF_FILL, rows, df_just(1)));
+    df_build_op(k.b, df_t(DF_ACTIVATE, df_build_find_task(k.b, "main")));
+    df_build_region(k.b, df_block(1, 1, 1, 2), "pe");
+    df_build_finish(k.b, &k.d);
+    fabric_options o = {.threads = threads, .always = true};
+    k.f = fabric_open(&k.d, &k.m, &o, k.engine, &k.st);
+    if (!k.f) fail_msg("%s", k.st.text);
+    support_failed(desk_run(&k, 1000), &k.st, CODE_CHECK, "PE (1, 1) pe task main: FILL leaves the 48 data bytes by vector rows");
+    assert_int_equal(desk_word(&k, 1, 1, 40), 1); // R1 = 4 was the last that fits: element 4 at 4 (4 + 6 + 1) = 44
+    assert_int_equal(desk_word(&k, 1, 1, 44), 1);
+    desk_end(&k);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_two_dimensions_and_registers),
@@ -494,6 +547,8 @@ int main(void) {
       cmocka_unit_test(test_slow_is_no_stall),
       cmocka_unit_test(test_start_beside_a_blocked_sender),
       cmocka_unit_test(test_multicast_and_switch),
+      cmocka_unit_test(test_waits_for_long),
+      cmocka_unit_test(test_vector_leaves_memory),
       cmocka_unit_test(test_a_second_run_is_the_same),
       cmocka_unit_test(test_chain_and_broadcast),
   };

@@ -8,7 +8,7 @@ enum { SEEDS = 2000, SPUN = 200 };
 
 static bool one_seed(u64 seed, u64 *hash) {
   random_case c = random_case_make(seed, 0);
-  fabric_outcome walked = random_case_run(&c, true), piped = random_case_run(&c, false);
+  fabric_outcome walked = random_case_run(&c, (fabric_options){.walk = true}), piped = random_case_run(&c, (fabric_options){.threads = 1});
   fabric_same(&walked, &piped, "walk and pipes", seed);
   if (piped.ok) random_case_verify(&c, &piped, seed);
   *hash = hash_u64(hash_u64(hash_u64(*hash, piped.result.cycles), piped.result.counts.hops), piped.state);
@@ -31,7 +31,7 @@ static void test_skipping_changes_nothing(void **state) {
   (void)state;
   for (u64 seed = 0; seed < SPUN; seed++) {
     random_case still = random_case_make(seed, 3), spun = random_case_make(seed, 6000);
-    fabric_outcome a = random_case_run(&still, false), b = random_case_run(&spun, false);
+    fabric_outcome a = random_case_run(&still, (fabric_options){0}), b = random_case_run(&spun, (fabric_options){0});
     if (a.ok) {
       assert_true(b.ok && b.result.cycles >= a.result.cycles);
       assert_true(b.result.stepped + 8 >= 6000);

@@ -1,44 +1,45 @@
-// Opening a fabric from a dataflow, the walk through cycles, and what people read out of it.
+// Opening a fabric from a dataflow, running it, and what people read out of it.
 #include "sim/fabric/fabric_state.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
-static void map_colors(fabric *f) {
-  memset(f->dense_of, 255, sizeof f->dense_of);
+static void map_colors(strip *s) {
+  memset(s->dense_of, 255, sizeof s->dense_of);
   bool used[COLORS_MAX] = {false};
-  for (u32 i = 0; i < f->d->route_count; i++) used[f->d->routes[i].color] = true;
-  for (u32 i = 0; i < f->d->vector_count; i++)
-    if (f->d->vectors[i].kind != VECTOR_MEMORY) used[f->d->vectors[i].color] = true;
+  for (u32 i = 0; i < s->d->route_count; i++) used[s->d->routes[i].color] = true;
+  for (u32 i = 0; i < s->d->vector_count; i++)
+    if (s->d->vectors[i].kind != VECTOR_MEMORY) used[s->d->vectors[i].color] = true;
   for (u32 c = 0; c < COLORS_MAX; c++)
     if (used[c]) {
-      f->dense_of[c] = (u8)f->colors;
-      f->color_of[f->colors++] = (u8)c;
+      s->dense_of[c] = (u8)s->colors;
+      s->color_of[s->colors++] = (u8)c;
     }
-  if (!f->colors) f->colors = 1; // a program without routes still has its lanes
+  if (!s->colors) s->colors = 1; // a program without routes still has its lanes
 }
 
-static void receive_on(fabric *f, class_facts *facts, u32 color) {
-  u8 dense = f->dense_of[color];
+static void receive_on(strip *s, class_facts *facts, u32 color) {
+  u8 dense = s->dense_of[color];
   if (facts->queue_of[dense] != 255) return;
   facts->color_of_queue[facts->queue_count] = dense;
   facts->queue_of[dense] = (u8)facts->queue_count++;
 }
 
-static void learn_class(fabric *f, u32 index) {
-  const df_class *c = &f->d->classes[index];
-  class_facts *facts = &f->classes[index];
+static void learn_class(strip *s, u32 index) {
+  const df_class *c = &s->d->classes[index];
+  class_facts *facts = &s->classes[index];
   memset(facts->queue_of, 255, sizeof facts->queue_of);
   for (u32 i = 0; i < c->vector_count; i++) {
-    const df_vector *v = &f->d->vectors[c->first_vector + i];
-    if (v->kind == VECTOR_FABRIC_IN) receive_on(f, facts, v->color);
+    const df_vector *v = &s->d->vectors[c->first_vector + i];
+    if (v->kind == VECTOR_FABRIC_IN) receive_on(s, facts, v->color);
   }
   facts->threads = 1;
   for (u32 i = 0; i < c->task_count; i++) {
-    const df_task *t = &f->d->tasks[c->first_task + i];
-    if (t->trigger != TRIGGER_LOCAL) receive_on(f, facts, t->color);
+    const df_task *t = &s->d->tasks[c->first_task + i];
+    if (t->trigger != TRIGGER_LOCAL) receive_on(s, facts, t->color);
     for (u32 k = 0; k < t->count; k++) {
-      const df_instruction *op = &f->d->instructions[t->first + k];
+      const df_instruction *op = &s->d->instructions[t->first + k];
       if (instruction_is_vector(op->opcode) && op->thread + 1u > facts->threads) facts->threads = op->thread + 1u;
     }
   }
@@ -54,107 +55,122 @@ static void each_pe(const df_rect *r, u32 i, u32 *ret_x, u32 *ret_y) {
   *ret_y = r->y + (i / r->w) * r->step_y;
 }
 
-static totals add_up(const fabric *f) {
+static totals add_up(const strip *s) {
   totals t = {0};
-  for (u32 i = 0; i < f->d->region_count; i++) {
-    const df_region *r = &f->d->regions[i];
+  for (u32 i = 0; i < s->d->region_count; i++) {
+    const df_region *r = &s->d->regions[i];
     u64 n = (u64)r->rect.w * r->rect.h;
     t.units += n;
-    t.threads += n * f->classes[r->class].threads;
-    t.queues += n * f->classes[r->class].queue_count;
-    t.memory += n * ((f->d->classes[r->class].data_bytes + 15u) & ~15u);
+    t.threads += n * s->classes[r->class].threads;
+    t.queues += n * s->classes[r->class].queue_count;
+    t.memory += n * ((s->d->classes[r->class].data_bytes + 15u) & ~15u);
   }
   return t;
 }
 
-static u32 task_bits(const fabric *f, const df_class *c, bool blocked) {
+static u32 task_bits(const strip *s, const df_class *c, bool blocked) {
   u32 bits = 0;
   for (u32 i = 0; i < c->task_count; i++) {
-    const df_task *t = &f->d->tasks[c->first_task + i];
+    const df_task *t = &s->d->tasks[c->first_task + i];
     if (blocked ? t->blocked : t->active) bits |= 1u << i;
   }
   return bits;
 }
 
+static void place_unit(strip *s, const df_region *r, u32 x, u32 y, totals *at) {
+  const df_class *c = &s->d->classes[r->class];
+  u32 router = router_at(s, x, y);
+  unit *u = &s->unit[at->units];
+  u->x = x;
+  u->y = y;
+  u->router = router;
+  u->class = r->class;
+  u->rx = (x - r->rect.x) / r->rect.step_x;
+  u->ry = (y - r->rect.y) / r->rect.step_y;
+  u->memory = at->memory;
+  u->data_bytes = c->data_bytes;
+  u->first_thread = (u32)at->threads;
+  u->first_queue = (u32)at->queues;
+  u->task = u->heap_at = NOBODY;
+  u->active = task_bits(s, c, false);
+  u->blocked = task_bits(s, c, true);
+  u->wake = NEVER;
+  s->unit_of[router] = (u32)at->units++;
+  at->threads += s->classes[r->class].threads;
+  at->queues += s->classes[r->class].queue_count;
+  at->memory += (c->data_bytes + 15u) & ~15u;
+}
+
+// Strip by strip, and in it class by class, since PEs of a class are often busy together.
 static void place_units(fabric *f) {
+  strip *s = f->strips;
   totals at = {0};
-  for (u32 i = 0; i < f->d->region_count; i++) {
-    const df_region *r = &f->d->regions[i];
-    const df_class *c = &f->d->classes[r->class];
-    const class_facts *facts = &f->classes[r->class];
-    for (u32 k = 0; k < r->rect.w * r->rect.h; k++) {
-      unit *u = &f->unit[at.units];
-      each_pe(&r->rect, k, &u->x, &u->y);
-      u->router = u->y * f->width + u->x;
-      u->class = r->class;
-      u->rx = k % r->rect.w;
-      u->ry = k / r->rect.w;
-      u->memory = at.memory;
-      u->data_bytes = c->data_bytes;
-      u->first_thread = (u32)at.threads;
-      u->first_queue = (u32)at.queues;
-      u->task = u->heap_at = NOBODY;
-      u->active = task_bits(f, c, false);
-      u->blocked = task_bits(f, c, true);
-      u->wake = NEVER;
-      f->unit_of[u->router] = (u32)at.units++;
-      at.threads += facts->threads;
-      at.queues += facts->queue_count;
-      at.memory += (c->data_bytes + 15u) & ~15u;
+  memset(s->unit_of, 0xff, sizeof(u32) * s->routers);
+  for (u32 i = 0; i < f->strip_count; i++) {
+    strip *own = &f->strips[i];
+    own->first_unit = (u32)at.units;
+    for (u32 r = 0; r < s->d->region_count; r++) {
+      const df_rect *rect = &s->d->regions[r].rect;
+      for (u32 k = 0; k < rect->w * rect->h; k++) {
+        u32 x, y;
+        each_pe(rect, k, &x, &y);
+        if (router_is_own(own, router_at(s, x, y))) place_unit(s, &s->d->regions[r], x, y, &at);
+      }
     }
+    own->unit_count = (u32)at.units - own->first_unit;
   }
 }
 
-static void place_lane(fabric *f, u32 router, u32 color) {
-  lane *l = lane_at(f, router, color);
-  u32 u = f->unit_of[router];
-  f->lane_facts[(size_t)router * f->colors + color] = (lane_facts){NOBODY, NOBODY};
+static void place_lane(strip *s, u32 router, u32 color) {
+  lane *l = lane_at(s, router, color);
+  u32 u = s->unit_of[router];
+  s->lane_facts[(size_t)router * s->colors + color] = (lane_facts){NOBODY, NOBODY};
   l->pipe = l->queue = NOBODY;
   for (u8 port = 1; port <= PORT_WEST; port = (u8)(port * 2))
-    if (fabric_on_edge(f, router, port)) l->edge |= port;
-  u8 id = u == NOBODY ? 255 : f->classes[f->unit[u].class].queue_of[color];
-  if (id != 255) l->queue = f->unit[u].first_queue + id;
+    if (fabric_on_edge(s, router, port)) l->edge |= port;
+  u8 id = u == NOBODY ? 255 : s->classes[s->unit[u].class].queue_of[color];
+  if (id != 255) l->queue = s->unit[u].first_queue + id;
 }
 
-static void place_routes(fabric *f) {
-  for (u32 router = 0; router < f->routers; router++)
-    for (u32 c = 0; c < f->colors; c++) place_lane(f, router, c);
-  for (u32 i = 0; i < f->d->route_count; i++) {
-    const df_route *r = &f->d->routes[i];
+static void place_routes(strip *s) {
+  for (u32 router = 0; router < s->routers; router++)
+    for (u32 c = 0; c < s->colors; c++) place_lane(s, router, c);
+  for (u32 i = 0; i < s->d->route_count; i++) {
+    const df_route *r = &s->d->routes[i];
     for (u32 k = 0; k < r->rect.w * r->rect.h; k++) {
       u32 x, y;
       each_pe(&r->rect, k, &x, &y);
-      f->lane_facts[((size_t)y * f->width + x) * f->colors + f->dense_of[r->color]].route = i;
-      router_set_position(f, y * f->width + x, f->dense_of[r->color], 0, 0);
+      u32 router = router_at(s, x, y), color = s->dense_of[r->color];
+      s->lane_facts[(size_t)router * s->colors + color].route = i;
+      router_aim(s, router, color, 0);
     }
   }
 }
 
-static void place_ports(fabric *f, arena *a) {
-  f->ports = arena_array(a, port_state, f->d->port_count);
-  f->port_of = arena_array(a, u32, (size_t)f->routers * 4);
-  memset(f->port_of, 0xff, sizeof(u32) * (size_t)f->routers * 4);
-  for (u32 i = 0; i < f->d->port_count; i++) {
-    const df_port *p = &f->d->ports[i];
-    u32 router = p->y * f->width + p->x;
-    f->ports[i] = (port_state){.router = router, .lane = f->dense_of[p->color], .words = arena_array(a, u32, p->wavelets)};
+static void place_ports(strip *s, arena *a) {
+  s->ports = arena_array(a, port_state, s->d->port_count);
+  s->port_of = arena_array(a, u32, (size_t)s->routers * 4);
+  memset(s->port_of, 0xff, sizeof(u32) * (size_t)s->routers * 4);
+  for (u32 i = 0; i < s->d->port_count; i++) {
+    const df_port *p = &s->d->ports[i];
+    u32 router = router_at(s, p->x, p->y);
+    s->ports[i] = (port_state){.router = router, .lane = s->dense_of[p->color], .words = arena_array(a, u32, p->wavelets)};
     if (!p->out) continue;
-    u32 *first = &f->port_of[router * 4 + (u32)__builtin_ctz(p->port)];
-    f->ports[i].next = *first;
+    u32 *first = &s->port_of[router * 4 + (u32)__builtin_ctz(p->port)];
+    s->ports[i].next = *first;
     *first = i;
   }
 }
 
-static bool take_memory(fabric *f, arena *a, status *st) {
-  totals t = add_up(f);
-  f->units = (u32)t.units;
-  f->unit = arena_take_big(a, sizeof(unit) * t.units, "the fabric's PEs", st);
-  f->lanes = arena_take_big(a, sizeof(lane) * f->routers * f->colors, "the fabric's routers", st);
-  f->lane_facts = arena_take_big(a, sizeof(lane_facts) * f->routers * f->colors, "the fabric's routers", st);
-  f->threads = arena_take_big(a, sizeof(thread) * t.threads, "the fabric's vector instructions", st);
-  f->queues = arena_take_big(a, sizeof(queue) * t.queues, "the fabric's queues", st);
-  f->memory = arena_take_big(a, t.memory, "the PEs' memory", st);
-  f->moves = arena_take_big(a, sizeof(move) * f->routers * 5, "the fabric's moves", st);
+static bool take_memory(strip *s, arena *a, status *st) {
+  totals t = add_up(s);
+  s->units = (u32)t.units;
+  s->unit = arena_take_big(a, sizeof(unit) * t.units, "the fabric's PEs", st);
+  s->lanes = arena_take_big(a, sizeof(lane) * s->routers * s->colors, "the fabric's routers", st);
+  s->lane_facts = arena_take_big(a, sizeof(lane_facts) * s->routers * s->colors, "the fabric's routers", st);
+  s->threads = arena_take_big(a, sizeof(thread) * t.threads, "the fabric's vector instructions", st);
+  s->queues = arena_take_big(a, sizeof(queue) * t.queues, "the fabric's queues", st);
+  s->memory = arena_take_big(a, t.memory, "the PEs' memory", st);
   return status_ok(st);
 }
 
@@ -165,11 +181,11 @@ static bool fits(const dataflow *d, const machine_spec *m, status *st) {
   if (!is_whole(m->hop_cycles, 1) || !is_whole(m->ramp_cycles, 0) || !is_whole(m->send_cycles, 0))
     return status_fail(st, CODE_CONFIG, "fabric: hop (%g), ramp (%g) and send cycles (%g) must be whole, a hop at least one", m->hop_cycles,
                        m->ramp_cycles, m->send_cycles);
+  require(m->colors <= COLORS_MAX); // the machine's bound
   if (m->queue_words > QUEUE_DEPTH)
     return status_fail(st, CODE_CONFIG, "fabric: queues of %u words, it has room for %d", m->queue_words, QUEUE_DEPTH);
   for (u32 i = 0; i < d->route_count; i++) {
     const df_route *r = &d->routes[i];
-    if (r->color >= COLORS_MAX) return status_fail(st, CODE_CONFIG, "fabric: color %u, it routes %d", r->color, COLORS_MAX);
     for (u32 k = 0; k < r->position_count; k++)
       if (__builtin_popcount(r->positions[k].rx) > LANE_DEPTH)
         return status_fail(st, CODE_CONFIG, "fabric: color %u merges all five ports at (%u, %u), it merges %d at most", r->color, r->rect.x,
@@ -178,42 +194,73 @@ static bool fits(const dataflow *d, const machine_spec *m, status *st) {
   return true;
 }
 
+static u32 strips_for(const dataflow *d, const fabric_options *o) {
+  u32 wanted = o && o->threads ? o->threads : (u32)omp_get_max_threads(), lines = d->width > d->height ? d->width : d->height;
+  if (wanted > lines) wanted = lines;
+  if (wanted > STRIPS_MAX) wanted = STRIPS_MAX;
+  if (o && o->threads) return wanted;
+  u64 work = 0;
+  for (u32 i = 0; i < d->route_count; i++) work += (u64)d->routes[i].rect.w * d->routes[i].rect.h;
+  for (u32 i = 0; i < d->region_count; i++) work += (u64)FABRIC_PE_WORK * d->regions[i].rect.w * d->regions[i].rect.h;
+  u64 worth = work / FABRIC_STRIP_WORK;
+  return worth < 1 ? 1 : worth < wanted ? (u32)worth : wanted;
+}
+
+// A cut through a stream makes two pipes of one: do more routers pass on along columns than along rows?
+static bool runs_along_columns(const dataflow *d) {
+  i64 more = 0;
+  for (u32 i = 0; i < d->route_count; i++) {
+    const df_route *r = &d->routes[i];
+    u32 rx = r->positions[0].rx & ~(u32)PORT_RAMP, tx = r->positions[0].tx & ~(u32)PORT_RAMP;
+    i64 routers = (i64)r->rect.w * r->rect.h;
+    if (rx & (PORT_NORTH | PORT_SOUTH) && tx & (PORT_NORTH | PORT_SOUTH)) more += routers;
+    if (rx & (PORT_EAST | PORT_WEST) && tx & (PORT_EAST | PORT_WEST)) more -= routers;
+  }
+  return more > 0;
+}
+
 fabric *fabric_open(const dataflow *d, const machine *m, const fabric_options *o, arena *a, status *st) {
   if (!dataflow_check(d, m, st) || !fits(d, &m->spec, st)) return NULL;
   fabric *f = arena_array(a, fabric, 1);
-  *f = (fabric){.d = d, .m = m, .width = d->width, .height = d->height, .routers = d->width * d->height};
-  f->hop = (u32)lround(m->spec.hop_cycles);
-  f->ramp = (u32)lround(m->spec.ramp_cycles);
-  f->send = (u32)lround(m->spec.send_cycles);
-  f->queue_words = m->spec.queue_words;
-  f->ramp_ticks = (u32)lround(m->spec.wavelet_cycles * TICKS);
-  for (u32 i = 0; i < 4; i++) f->offset[i] = fabric_neighbour(f, 0, 1u << i);
-  map_colors(f);
-  f->classes = arena_array(a, class_facts, d->class_count);
-  for (u32 i = 0; i < d->class_count; i++) learn_class(f, i);
-  if (!take_memory(f, a, st)) return NULL;
-  f->lane_mask = arena_array(a, u32, f->routers);
-  f->asks = arena_array(a, u32, f->routers);
-  f->turn = arena_array(a, u8, (size_t)f->routers * 5);
-  for (u32 i = 0; i < ROUTER_WHEEL; i++) f->router_on[i] = arena_array(a, u64, f->routers / 64 + 1);
-  for (u32 i = 0; i < UNIT_WHEEL; i++) f->unit_on[i] = arena_array(a, u64, f->units / 64 + 1);
-  f->heap = arena_array(a, u32, f->units);
-  f->unit_of = arena_array(a, u32, f->routers);
-  memset(f->unit_of, 0xff, sizeof(u32) * f->routers);
+  f->strips = arena_array(a, strip, STRIPS_MAX);
+  f->always = o && o->always;
+  strip *s = f->strips;
+  *s = (strip){.d = d, .m = m, .width = d->width, .height = d->height, .routers = d->width * d->height};
+  s->hop = (u32)lround(m->spec.hop_cycles);
+  s->ramp = (u32)lround(m->spec.ramp_cycles);
+  s->send = (u32)lround(m->spec.send_cycles);
+  s->queue_words = m->spec.queue_words;
+  s->ramp_ticks = (u32)lround(m->spec.wavelet_cycles * TICKS);
+  u32 strips = strips_for(d, o);
+  s->turned = strips > 1 && (d->height < strips || (d->width >= strips && runs_along_columns(d)));
+  s->line = s->turned ? s->height : s->width;
+  for (u32 i = 0; i < 4; i++) s->offset[i] = fabric_neighbour(s, 0, 1u << i);
+  map_colors(s);
+  s->classes = arena_array(a, class_facts, d->class_count);
+  for (u32 i = 0; i < d->class_count; i++) learn_class(s, i);
+  if (!take_memory(s, a, st)) return NULL;
+  s->lane_mask = arena_array(a, u32, s->routers);
+  s->asks = arena_array(a, u32, s->routers);
+  s->turn = arena_array(a, u8, (size_t)s->routers * 5);
+  s->unit_of = arena_array(a, u32, s->routers);
+  strips_cut(f, strips, a);
   place_units(f);
-  place_routes(f);
-  place_ports(f, a);
+  place_routes(s);
+  place_ports(s, a);
+  if (!strips_open(f, a, st)) return NULL;
   if (!(o && o->walk) && !pipes_open(f, a, st)) return NULL;
-  for (u32 u = 0; u < f->units; u++) fabric_wake(f, u, 0);
+  for (u32 i = 0; i < f->strip_count; i++)
+    for (u32 u = 0; u < f->strips[i].unit_count; u++) fabric_wake(&f->strips[i], f->strips[i].first_unit + u, 0);
   arena_seal(a);
   return f;
 }
 
 static u8 *unit_memory(const fabric *f, u32 x, u32 y, u32 address, u32 n) {
-  require(x < f->width && y < f->height);
-  u32 u = f->unit_of[y * f->width + x];
-  require(u != NOBODY && (u64)address + n <= f->d->classes[f->unit[u].class].data_bytes);
-  return f->memory + f->unit[u].memory + address;
+  const strip *s = f->strips;
+  require(x < s->width && y < s->height);
+  u32 u = s->unit_of[router_at(s, x, y)];
+  require(u != NOBODY && (u64)address + n <= s->d->classes[s->unit[u].class].data_bytes);
+  return s->memory + s->unit[u].memory + address;
 }
 
 void fabric_write(fabric *f, u32 x, u32 y, u32 address, const void *bytes, u32 n) {
@@ -225,104 +272,45 @@ void fabric_read(const fabric *f, u32 x, u32 y, u32 address, void *ret_bytes, u3
 }
 
 void fabric_feed(fabric *f, u32 port, const u32 *words) {
-  require(port < f->d->port_count && !f->d->ports[port].out);
-  memcpy(f->ports[port].words, words, f->d->ports[port].wavelets * sizeof(u32));
+  const strip *s = f->strips;
+  require(port < s->d->port_count && !s->d->ports[port].out);
+  memcpy(s->ports[port].words, words, s->d->ports[port].wavelets * sizeof(u32));
 }
 
 u64 fabric_drain(const fabric *f, u32 port, u32 *ret_words) {
-  require(port < f->d->port_count && f->d->ports[port].out);
-  memcpy(ret_words, f->ports[port].words, f->ports[port].at * sizeof(u32));
-  return f->ports[port].at;
+  const strip *s = f->strips;
+  require(port < s->d->port_count && s->d->ports[port].out);
+  memcpy(ret_words, s->ports[port].words, s->ports[port].at * sizeof(u32));
+  return s->ports[port].at;
 }
 
 void fabric_flip(fabric *f, u64 nth_hop, u32 bit) {
-  f->flip_at = nth_hop;
-  f->flip_bit = bit;
+  f->flip = (flip){nth_hop, bit};
+  for (u32 i = 0; i < f->strip_count; i++) f->strips[i].flip = &f->flip;
 }
 
-// One wavelet a cycle from the host, where there is room.
-static void host_step(fabric *f) {
-  for (u32 i = 0; i < f->d->port_count; i++) {
-    const df_port *p = &f->d->ports[i];
-    port_state *s = &f->ports[i];
-    if (p->out || s->at == p->wavelets) continue;
-    lane *l = lane_at(f, s->router, s->lane);
-    if (!(l->rx & p->port) || !lane_has_room(f, l)) continue;
-    lane_push(f, s->router, s->lane, (wave){.data = s->words[s->at++], .ready = (u32)f->now + f->hop});
-    f->result.counts.wavelets++;
-    f->progress = true;
+static fabric_result result_of(const fabric *f) {
+  fabric_result r = {.stepped = f->stepped};
+  u64 end = 0;
+  for (u32 i = 0; i < f->strip_count; i++) {
+    const strip *s = &f->strips[i];
+    sim_counts_add(&r.counts, &s->result.counts);
+    r.received += s->result.received;
+    if (s->end > end) end = s->end;
+    for (u32 u = s->first_unit; u < s->first_unit + s->unit_count; u++)
+      if (s->unit[u].busy / TICKS > r.busy) r.busy = s->unit[u].busy / TICKS;
   }
-}
-
-static void units_step(fabric *f) {
-  u64 *on = f->unit_on[f->now % UNIT_WHEEL];
-  f->unit_on_count[f->now % UNIT_WHEEL] = 0;
-  u32 words = (f->units + 63) / 64;
-  for (u32 i = 0; i < words; i++) {
-    u64 bits = on[i];
-    on[i] = 0;
-    for (; bits; bits &= bits - 1) {
-      u32 u = i * 64 + (u32)__builtin_ctzll(bits);
-      if (f->unit[u].wake <= f->now) unit_step(f, u); // else it was here already, by an earlier bit
-    }
-  }
-}
-
-static bool host_waits(const fabric *f) {
-  for (u32 i = 0; i < f->d->port_count; i++)
-    if (f->ports[i].at < f->d->ports[i].wavelets) return true;
-  return false;
-}
-
-static bool anything_waits(const fabric *f) {
-  for (u32 i = 0; i < f->routers; i++)
-    if (f->lane_mask[i]) return true;
-  for (u32 i = 0; i < f->units; i++) {
-    const unit *u = &f->unit[i];
-    if (u->task != NOBODY) return true;
-    const class_facts *c = &f->classes[u->class];
-    if (u->running) return true;
-    for (u32 k = 0; k < c->queue_count; k++)
-      if (f->queues[u->first_queue + k].count) return true;
-  }
-  return host_waits(f);
-}
-
-// Cycle in which the next unit is due; NEVER: none is.
-static u64 next_due(const fabric *f) {
-  u64 due = f->heap_count ? f->unit[f->heap[0]].wake : NEVER;
-  for (u64 cycle = f->now + 1; cycle < f->now + UNIT_WHEEL && cycle < due; cycle++)
-    if (f->unit_on_count[cycle % UNIT_WHEEL]) return cycle;
-  return due;
-}
-
-// Nothing will happen any more; otherwise moves `now` to just before the next unit is due where nothing is
-// done and under way meanwhile.
-static bool over(fabric *f) {
-  if (f->progress) f->last = f->now;
-  if (f->progress || f->arrives > f->now) return false;
-  u64 due = next_due(f);
-  if (due == NEVER) return true;
-  f->now = due - 1;
-  return false;
+  r.cycles = (end + TICKS - 1) / TICKS;
+  return r;
 }
 
 bool fabric_run(fabric *f, u64 max_cycles, fabric_result *ret_result, status *st) {
-  for (f->now = 0; f->now < max_cycles; f->now++) {
-    f->progress = false;
-    fabric_collect(f);
-    host_step(f);
-    units_step(f);
-    router_step(f);
-    f->result.stepped++;
-    if (over(f)) break;
-  }
-  f->result.cycles = (f->end + TICKS - 1) / TICKS;
-  for (u32 u = 0; u < f->units; u++)
-    if (f->unit[u].busy / TICKS > f->result.busy) f->result.busy = f->unit[u].busy / TICKS;
-  *ret_result = f->result;
-  if (f->now > max_cycles) f->now = max_cycles; // it would have been skipped to
-  if (f->now == max_cycles) stall_report(f, false, st);
-  else if (anything_waits(f)) stall_report(f, true, st);
+  f->most = max_cycles;
+  stretch_run(f);
+  strips_settle(f);
+  *ret_result = result_of(f);
+  if (stall_report_fault(f, st)) return false;
+  if (f->next != NEVER) stall_report(f, false, st);
+  else if (stall_is_waiting(f)) stall_report(f, true, st);
   return status_ok(st);
 }

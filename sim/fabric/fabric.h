@@ -7,7 +7,8 @@
 // Invariants
 //  1. Nothing is allocated after fabric_open: its arena is sealed.
 //  2. A cycle is: PEs step, then routers decide on the state at that moment, then all moves are applied.
-//     No step of one phase sees another's effect of the same phase, so no order of PEs or routers matters.
+//     No step of one phase sees another's effect of the same phase, so no order of PEs or routers matters,
+//     nor which thread has them.
 //  3. Wavelets are neither lost nor made: sent = received + left at ports + still on their way.
 
 typedef struct fabric fabric;
@@ -16,16 +17,22 @@ typedef struct fabric_result {
   u64 cycles; // until the last instruction has completed and the last wavelet has arrived
   sim_counts counts;
   u64 received; // wavelets that PEs and ports took (a multicast counts at each)
-  u64 stepped;  // cycles that were walked through; the others were skipped
-  u64 busy;     // of them the busiest PE's vector instructions worked or were being set up
+  u64 stepped;  // cycles that were walked through; the others were skipped. Options may change it
+  u64 busy;     // that the busiest PE's vector instructions worked or were being set up, overlapping set-ups added
 } fabric_result;
 
 typedef struct fabric_options {
   bool walk; // every wavelet hop by hop, the definition; otherwise streams that nothing disturbs go through pipes
+  // The grid is cut into so many strips of rows or columns, one thread each; stretches in which that is no gain are walked
+  // by one thread. 0: as many as OpenMP says, but a strip has FABRIC_STRIP_WORK at least, so small grids get one.
+  u32 threads;
+  bool always; // for tests: threads in every stretch, gain or not
 } fabric_options;
+enum { FABRIC_STRIP_WORK = 2048, FABRIC_PE_WORK = 4 }; // in lanes on a route; a PE with code counts as so many
 
 // The dataflow is checked first. The fabric lives in `a`, which is sealed; dataflow and machine must outlive
-// it. NULL options: the fastest way. No option changes a result.
+// it. NULL options: the fastest way. No option changes a result
+// but `stepped`.
 fabric *fabric_open(const dataflow *d, const machine *m, const fabric_options *o, arena *a, status *st);
 
 // Memory of PE (x, y), which must be in a region; the range must lie in its class's data bytes.
@@ -39,5 +46,5 @@ u64 fabric_drain(const fabric *f, u32 port, u32 *ret_words); // returns how many
 // colors, queues and tasks; `max_cycles` reached is CODE_CHECK too and names what still moves.
 bool fabric_run(fabric *f, u64 max_cycles, fabric_result *ret_result, status *st);
 
-// For tests: flips one bit of the n-th wavelet that crosses a link.
+// For tests: flips one bit of the n-th wavelet that crosses a link; which one that is depends on the options.
 void fabric_flip(fabric *f, u64 nth_hop, u32 bit);

@@ -3,9 +3,12 @@
 //   lanes    router x color used: a buffer of wavelets and where the color goes from here
 //   units    PEs that have code: registers, the running task, vector instructions, input queues
 //   memory   data bytes of each unit, one after the other
+//   strips   rows of the grid: who is due when, moves, counts; one thread at a time has one
 #pragma once
 
 #include "sim/fabric/fabric.h"
+
+#include <stdatomic.h>
 
 enum {
   COLORS_MAX = 32,
@@ -17,6 +20,7 @@ enum {
   ROUTER_WHEEL = 4, // cycles ahead, a power of two
   UNIT_WHEEL = 16,
   SLICE_CYCLES = 8, // of a memory instruction before another thread has its turn
+  STRIPS_MAX = 64,
   NOBODY = 0xffffffffu,
 };
 #define NEVER UINT64_MAX
@@ -93,26 +97,28 @@ typedef struct queue {
   u8 head, count;
 } queue;
 
+// What a cycle touches comes first.
 typedef struct unit {
-  u32 x, y, router;
-  u32 class;
-  u32 rx, ry;         // place in the region, for affine values
-  u64 memory;         // first byte
-  u32 data_bytes;
-  u32 running, ending; // threads, bits; ending: has no element left, or waits for its factor: needs no datapath
-  u32 first_thread, first_queue;
-  i32 reg[DF_REGISTERS];
-  u64 datapath, ramp_out; // free from this tick on
-  u64 busy;               // ticks that the datapath has worked
-  u64 main;           // tick at which the task goes on
-  u32 task;           // running, in the class; NOBODY
-  u32 next;           // instruction
-  loop loops[LOOPS_MAX];
-  u8 loop_count;
-  bool halted, last_was_route;
-  u32 active, blocked; // tasks, bits
   u64 wake;            // cycle at which it is due; NEVER: asleep
+  u32 running, ending; // threads, bits; ending: has no element left, or waits for its factor: needs no datapath
+  u64 datapath, ramp_out; // free from this tick on
+  u64 busy;            // ticks that it has worked
+  u64 main;            // tick at which the task goes on
+  u32 first_thread, first_queue;
+  u32 class;
+  u32 task;            // running, in the class; NOBODY
+  u32 next;            // instruction
   u32 heap_at;         // place in the heap, NOBODY
+  u32 active, blocked; // tasks, bits
+  u32 router;
+  u32 data_bytes;
+  u64 memory; // first byte
+  bool halted, last_was_route;
+  u8 loop_count;
+  u32 x, y;
+  u32 rx, ry; // place in the region, for affine values
+  i32 reg[DF_REGISTERS];
+  loop loops[LOOPS_MAX];
 } unit;
 
 // Facts of a class that every unit of it asks for.
@@ -122,6 +128,12 @@ typedef struct class_facts {
   u8 queue_of[COLORS_MAX];       // by dense color; 255: not received
   u8 color_of_queue[COLORS_MAX];
 } class_facts;
+
+// A bit to turn over, for tests.
+typedef struct flip {
+  u64 hops; // until then; 0: none
+  u32 bit;
+} flip;
 
 typedef struct move {
   u32 from, to;       // lanes; `to` is a unit's queue or a port where the kind says so
@@ -138,10 +150,34 @@ typedef struct port_state {
   u64 at; // wavelets so far
 } port_state;
 
-struct fabric {
+// A wavelet on its way over the border of two strips.
+typedef struct crossing {
+  u32 target; // router
+  u8 color;
+  wave wave;
+} crossing;
+
+// A vector that a register has moved out of its PE's memory: the program's fault, which ends the run.
+typedef struct fault {
+  u32 order; // of the PE, row by row, counted from 1; 0: none
+  u32 unit, opcode, vector;
+} fault;
+
+// What the other strips read of one after its cycle, to agree on the next.
+typedef struct news {
+  bool progress, fault;
+  u64 arrives, due;
+} news;
+
+// Some rows of the grid (or columns) and all that is in them. Every strip sees the arrays of the whole fabric; it
+// writes what belongs to its own rows only. What concerns its neighbours lies in `told` and `across` until they fetch it.
+typedef struct strip {
+  // the whole fabric, the same in every strip
   const dataflow *d;
   const machine *m;
   u32 width, height, routers, units, colors;
+  bool turned; // routers are numbered column by column: streams run along columns, and so do the cuts
+  u32 line;    // routers of a row; turned: of a column
   u8 color_of[COLORS_MAX], dense_of[COLORS_MAX]; // dense <-> the program's
   u32 hop, ramp, send, queue_words;
   u32 ramp_ticks; // of one wavelet of a stream
@@ -150,98 +186,168 @@ struct fabric {
   u32 *lane_mask; // per router: colors with wavelets
   u32 *asks;      // of these, those that were not found to have no place
   u8 *turn;       // per router and port: color that is asked first
-  u64 *router_on[ROUTER_WHEEL]; // bits by cycle: who may have something to decide then
-  u64 arrives;    // cycle in which the last wavelet under way will be where it goes
   u32 offset[4];  // from a router to its neighbour by port
-  unit *unit;
+  unit *unit;     // strip by strip
   u32 *unit_of;   // per router; NOBODY
   thread *threads;
   queue *queues;
   u8 *memory;
-  u64 *unit_on[UNIT_WHEEL]; // bits by cycle: who may be due then
-  u32 unit_on_count[UNIT_WHEEL];
-  u32 *heap;      // units due later, by (wake, index)
-  u32 heap_count;
   class_facts *classes;
   pipe *pipes;
-  u32 pipe_count, pipe_longest;
-  u64 *pipe_on;     // bits: has wavelets and is not open
   wave *pipe_waves;
-  u32 *pipe_path;   // scratch: routers of one pipe
   port_state *ports;
   u32 *port_of; // per router x 4: first output port there; NOBODY
+  flip *flip;
+  // its own
+  struct strip *before, *after; // NULL at the edge of the grid
+  u32 first_router, router_count, first_unit, unit_count;
+  u64 *router_on[ROUTER_WHEEL]; // bits by cycle: who may have something to decide then
+  u64 *unit_on[UNIT_WHEEL];     // bits by cycle: who may be due then
+  u32 unit_on_count[UNIT_WHEEL];
+  u32 *heap; // units due later, by (wake, index)
+  u32 heap_count;
+  u32 *inputs; // ports that feed its routers
+  u32 input_count;
+  u32 first_pipe, pipe_count;
+  u64 *pipe_on;      // bits: has wavelets and is not open
+  u32 *pipe_blocked; // those whose end was found blocked in this cycle
+  u32 pipe_blocked_count;
+  u32 *pipe_path; // scratch: routers of one pipe
   move *moves;
   u32 move_count;
-  u64 now, end; // end: tick of the last completion
+  u32 *told[2]; // per router of the line across the border (0 before, 1 after): colors that it should ask again
+  bool told_any[2];
+  crossing *across[2]; // to the neighbour: moves of this cycle
+  u32 across_count[2];
+  u64 now;
+  u64 arrives; // cycle in which the last wavelet under way will be where it goes
+  u64 end;     // tick of the last completion
+  u64 last;    // cycle in which something was done last
+  u64 work;    // things looked at so far, to measure speed by
   bool progress; // something was done in this cycle
-  u64 last;      // cycle in which something was done last
-  u64 flip_at;
-  u32 flip_bit;
+  fault fault;
   fabric_result result;
+  _Alignas(64) news news;
+} strip;
+
+// Where threads meet: the last to come lets all go on.
+typedef struct meeting {
+  _Alignas(64) _Atomic u32 here;
+  _Alignas(64) _Atomic u32 turn;
+} meeting;
+
+struct fabric {
+  strip *strips;
+  u32 strip_count;
+  bool always; // as fabric_options
+  u64 next, most; // cycle to be walked, NEVER: it is over; where to stop
+  u64 stepped;
+  bool enough;    // this stretch
+  u32 spins;
+  meeting meeting;
+  flip flip;
 };
 
+// The set bits of a word as numbers from `first` on, so that what is looked at next is known ahead.
+typedef struct bit_list {
+  u32 count;
+  u32 at[64];
+} bit_list;
+
+static inline void bits_list(u64 bits, u32 first, bit_list *ret) {
+  ret->count = 0;
+  for (; bits; bits &= bits - 1) ret->at[ret->count++] = first + (u32)__builtin_ctzll(bits);
+}
+
+// Memory that will be written soon. Large grids do not fit the caches.
+static inline void fetch(const void *p) { __builtin_prefetch(p, 1); }
+
 // wake.c
-void fabric_wake(fabric *f, u32 u, u64 cycle); // no later than it is due already
-void fabric_collect(fabric *f);                // those of the heap that are due now join the bits
+void fabric_wake_sooner(strip *s, u32 u, u64 cycle);
+static inline void fabric_wake(strip *s, u32 u, u64 cycle) { // no later than it is due already
+  if (s->unit[u].wake > cycle) fabric_wake_sooner(s, u, cycle);
+}
+void fabric_collect(strip *s);                // those of the heap that are due now join the bits
 // router.c
-void router_step(fabric *f);
-u32 fabric_neighbour(const fabric *f, u32 router, u32 port);
-bool fabric_on_edge(const fabric *f, u32 router, u32 port); // the port points off the grid
+void router_decide(strip *s); // what moves in this cycle
+void router_move(strip *s);   // moves it
+u32 fabric_neighbour(const strip *s, u32 router, u32 port);
+bool fabric_on_edge(const strip *s, u32 router, u32 port); // the port points off the grid
 u32 fabric_opposite(u32 port);
-void router_set_position(fabric *f, u32 router, u32 color, u32 position, u64 cycle); // seen from `cycle` on
+const df_route *router_aim(strip *s, u32 router, u32 color, u32 position); // takes the position, tells nobody
+void router_set_position(strip *s, u32 router, u32 color, u32 position, u64 cycle); // seen from `cycle` on
 // Where a wavelet would go by a port, if there is room for it now.
-bool router_find_place(fabric *f, u32 router, u32 color, u32 port, move *ret_move);
-static inline lane *lane_at(fabric *f, u32 router, u32 color) { return &f->lanes[(size_t)router * f->colors + color]; }
+bool router_find_place(strip *s, u32 router, u32 color, u32 port, move *ret_move);
+static inline lane *lane_at(strip *s, u32 router, u32 color) { return &s->lanes[(size_t)router * s->colors + color]; }
 
 // pipe.c
 bool pipes_open(fabric *f, arena *a, status *st);
-void pipes_step(fabric *f);
-bool pipe_has_room(fabric *f, u32 index);
-u32 pipe_room_from(fabric *f, u32 index); // cycle from which it has room
-void pipe_push(fabric *f, u32 index, wave w);
-wave pipe_pop(fabric *f, u32 index);
+void pipes_decide(strip *s);
+void pipes_burst(strip *s);     // those whose end was blocked in the cycle before
+void pipes_burst_all(strip *s); // every wavelet into its router
+bool pipe_has_room(strip *s, u32 index);
+u32 pipe_room_from(strip *s, u32 index); // cycle from which it has room
+void pipe_push(strip *s, u32 index, u32 data, u32 ready, bool control);
+void pipe_pop(strip *s, u32 index);
+const wave *pipe_head(const strip *s, u32 index);
 
 // A sender needs as many free places as the lane has inputs: all of them may send in the same cycle.
-static inline bool lane_has_room(fabric *f, const lane *l) {
-  if (l->pipe != NOBODY && !f->pipes[l->pipe].open) return pipe_has_room(f, l->pipe);
+static inline bool lane_has_room(strip *s, const lane *l) {
+  if (l->pipe != NOBODY && !s->pipes[l->pipe].open) return pipe_has_room(s, l->pipe);
   return l->count + l->inputs <= LANE_DEPTH;
 }
 
+static inline u32 router_at(const strip *s, u32 x, u32 y) { return s->turned ? x * s->height + y : y * s->width + x; }
+static inline u32 router_x(const strip *s, u32 router) { return s->turned ? router / s->height : router % s->width; }
+static inline u32 router_y(const strip *s, u32 router) { return s->turned ? router % s->height : router / s->width; }
+static inline bool router_is_own(const strip *s, u32 router) { return router - s->first_router < s->router_count; }
+
 // The router has something to decide in that cycle, or a little earlier nothing.
-static inline void router_arm(fabric *f, u32 router, u32 cycle) {
-  u32 ahead = cycle - (u32)f->now;
-  if (ahead >= ROUTER_WHEEL) ahead = ROUTER_WHEEL - 1;
-  f->router_on[((u32)f->now + ahead) % ROUTER_WHEEL][router >> 6] |= 1ull << (router & 63);
+static inline void router_arm(strip *s, u32 router, u32 cycle) {
+  u32 ahead = cycle - (u32)s->now;
+  if (ahead >= ROUTER_WHEEL) ahead = (i32)ahead < 0 ? 0 : ROUTER_WHEEL - 1;
+  u32 bit = router - s->first_router;
+  s->router_on[((u32)s->now + ahead) % ROUTER_WHEEL][bit >> 6] |= 1ull << (bit & 63);
 }
 
-static inline void router_ask(fabric *f, u32 router, u32 color, u32 cycle) {
-  f->asks[router] |= 1u << color;
-  router_arm(f, router, cycle);
+static inline void router_ask(strip *s, u32 router, u32 color, u32 cycle) {
+  s->asks[router] |= 1u << color;
+  router_arm(s, router, cycle);
+}
+
+// Waves are handed on field by field: a copy of one that was just written in parts makes the processor wait.
+static inline void wave_put(wave *to, u32 data, u32 ready, bool control) {
+  to->data = data;
+  to->ready = ready;
+  to->control = control;
 }
 
 // Into the router's own buffer.
-static inline void lane_put(fabric *f, u32 router, u32 color, wave w) {
-  lane *l = lane_at(f, router, color);
+static inline void lane_put(strip *s, u32 router, u32 color, u32 data, u32 ready, bool control) {
+  lane *l = lane_at(s, router, color);
   require(l->count < LANE_DEPTH);
-  w.tx = l->tx;
-  l->q[(l->head + l->count) % LANE_DEPTH] = w;
+  wave *w = &l->q[(l->head + l->count) % LANE_DEPTH];
+  wave_put(w, data, ready, control);
+  w->tx = l->tx;
   if (l->count++) return; // the one before it will see to it
-  l->pending = w.tx;
-  f->lane_mask[router] |= 1u << color;
-  router_ask(f, router, color, w.ready);
+  l->pending = l->tx;
+  s->lane_mask[router] |= 1u << color;
+  router_ask(s, router, color, ready);
 }
 
 // What comes to a router from outside: into its buffer, or into the pipe that begins there.
-static inline void lane_push(fabric *f, u32 router, u32 color, wave w) {
-  u64 there = f->now + (w.ready - (u32)f->now);
-  if (there > f->arrives) f->arrives = there;
-  u32 index = lane_at(f, router, color)->pipe;
-  if (index == NOBODY) lane_put(f, router, color, w);
-  else if (!f->pipes[index].open) pipe_push(f, index, w);
-  else {
-    f->pipes[index].inside++;
-    lane_put(f, router, color, w);
+static inline void lane_push(strip *s, u32 router, u32 color, u32 data, u32 ready, bool control) {
+  u64 there = s->now + (ready - (u32)s->now);
+  if (there > s->arrives) s->arrives = there;
+  u32 index = lane_at(s, router, color)->pipe;
+  if (index != NOBODY) {
+    if (!s->pipes[index].open) {
+      pipe_push(s, index, data, ready, control);
+      return;
+    }
+    s->pipes[index].inside++;
   }
+  lane_put(s, router, color, data, ready, control);
 }
 
 static inline bool wave_is_due(const wave *w, u64 now) { return (i32)(w->ready - (u32)now) <= 0; }
@@ -249,26 +355,42 @@ static inline bool wave_is_due(const wave *w, u64 now) { return (i32)(w->ready -
 // A wavelet is there.
 static inline bool queue_ready(const queue *q, u64 now) { return q->count && wave_is_due(&q->q[q->head], now); }
 
-static inline wave queue_pop(fabric *f, const unit *u, u32 index) {
-  queue *q = &f->queues[index];
-  wave w = q->q[q->head];
-  u32 color = f->classes[u->class].color_of_queue[index - u->first_queue];
-  if (q->count >= f->queue_words) router_ask(f, u->router, color, (u32)f->now); // it may wait for room
+static inline u32 queue_pop(strip *s, const unit *u, u32 index) {
+  queue *q = &s->queues[index];
+  u32 data = q->q[q->head].data;
+  u32 color = s->classes[u->class].color_of_queue[index - u->first_queue];
+  if (q->count >= s->queue_words) router_ask(s, u->router, color, (u32)s->now); // it may wait for room
   q->head = (u8)((q->head + 1) % QUEUE_DEPTH);
   q->count--;
-  return w;
+  return data;
 }
 
-static inline thread *thread_at(fabric *f, const unit *u, u32 i) { return &f->threads[u->first_thread + i]; }
+static inline thread *thread_at(strip *s, const unit *u, u32 i) { return &s->threads[u->first_thread + i]; }
 
 // unit.c
-bool unit_may_send(fabric *f, const unit *u, u32 color);
+static inline bool unit_may_send(strip *s, const unit *u, u32 color) {
+  const lane *l = lane_at(s, u->router, color);
+  return u->ramp_out < (s->now + 1) * TICKS && (l->rx & PORT_RAMP) && lane_has_room(s, l);
+}
 // Cycle from which it is worth to ask again; NEVER: the router wakes the PE when there is room.
-u64 unit_send_due(fabric *f, const unit *u, u32 color);
-void unit_step(fabric *f, u32 u);
+u64 unit_send_due(strip *s, const unit *u, u32 color);
+void unit_step(strip *s, u32 u);
 // thread.c
-bool thread_start(fabric *f, unit *u, const df_instruction *i, u64 from_tick); // false: that microthread is busy
-void thread_run(fabric *f, unit *u, u32 index);
-u64 thread_wake(fabric *f, const unit *u, const thread *t); // cycle at which it is worth a look; NEVER: an event tells
+// False: that microthread is busy, or the instruction cannot be executed, which ends the run.
+bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick);
+void thread_run(strip *s, unit *u, u32 index);
+u64 thread_wake(strip *s, const unit *u, const thread *t); // cycle at which it is worth a look; NEVER: an event tells
 // stall.c
+void stall_note_fault(strip *s, const unit *u, u32 code, u32 vector);
+bool stall_report_fault(const fabric *f, status *st); // false: there is none
+bool stall_is_waiting(const fabric *f); // anything
 void stall_report(const fabric *f, bool stalled, status *st); // or out of cycles
+// strip.c
+// Cuts the grid; strips[0] holds what they share, which strips_open hands to the others once it is complete.
+void strips_cut(fabric *f, u32 count, arena *a);
+bool strips_open(fabric *f, arena *a, status *st);
+void strip_step(strip *s, u64 cycle); // the last cycle's moves, then ports and PEs of this one
+void strip_decide(strip *s);          // then, after all strips have stepped: what moves
+void strips_settle(fabric *f);        // after the last cycle: every wavelet is where it belongs
+// stretch.c
+void stretch_run(fabric *f); // to the end, or to `most`

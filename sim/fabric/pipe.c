@@ -2,17 +2,20 @@
 // links, no switch), the routers of a run behave like one long pipe as long as its end is free, and a
 // wavelet costs two steps however long the run is. When the end blocks, the wavelets are put into the
 // routers where they are, and the run is walked hop by hop until it is empty again: same cycles, same order.
+// A run ends where its strip does. Only its own strip changes a pipe, and not while moves are decided, since
+// a neighbour may look then whether it has room.
 #include "sim/fabric/fabric_state.h"
 
 // Can the color be stopped or slowed at this router by anything but what comes after it?
-static bool runs_free(const fabric *f, u32 router, u32 color) {
-  const lane *l = &f->lanes[(size_t)router * f->colors + color];
-  const lane_facts *facts = &f->lane_facts[(size_t)router * f->colors];
-  if (facts[color].route == NOBODY || f->d->routes[facts[color].route].position_count != 1 || l->inputs != 1) return false;
-  if (__builtin_popcount(l->tx) != 1 || l->tx == PORT_RAMP || fabric_on_edge(f, router, l->tx)) return false;
-  for (u32 c = 0; c < f->colors; c++) {
+static bool runs_free(const strip *s, u32 router, u32 color) {
+  const lane *l = &s->lanes[(size_t)router * s->colors + color];
+  const lane_facts *facts = &s->lane_facts[(size_t)router * s->colors];
+  if (facts[color].route == NOBODY || s->d->routes[facts[color].route].position_count != 1 || l->inputs != 1)
+    return false;
+  if (__builtin_popcount(l->tx) != 1 || l->tx == PORT_RAMP || fabric_on_edge(s, router, l->tx)) return false;
+  for (u32 c = 0; c < s->colors; c++) {
     if (c == color || facts[c].route == NOBODY) continue;
-    const df_route *r = &f->d->routes[facts[c].route];
+    const df_route *r = &s->d->routes[facts[c].route];
     for (u32 p = 0; p < r->position_count; p++)
       if (r->positions[p].tx & l->tx) return false;
   }
@@ -20,142 +23,190 @@ static bool runs_free(const fabric *f, u32 router, u32 color) {
 }
 
 // Length of the run that begins here; 0 where it began before.
-static u32 run_length(const fabric *f, u32 router, u32 color) {
-  if (!runs_free(f, router, color)) return 0;
-  const lane *l = &f->lanes[(size_t)router * f->colors + color];
-  if (l->rx != PORT_RAMP && !fabric_on_edge(f, router, l->rx)) {
-    u32 before = fabric_neighbour(f, router, l->rx);
-    if (f->lanes[(size_t)before * f->colors + color].tx == fabric_opposite(l->rx) && runs_free(f, before, color)) return 0;
+static u32 run_length(const strip *s, u32 router, u32 color) {
+  if (!runs_free(s, router, color)) return 0;
+  const lane *l = &s->lanes[(size_t)router * s->colors + color];
+  if (l->rx != PORT_RAMP && !fabric_on_edge(s, router, l->rx)) {
+    u32 before = fabric_neighbour(s, router, l->rx);
+    if (router_is_own(s, before) && s->lanes[(size_t)before * s->colors + color].tx == fabric_opposite(l->rx) &&
+        runs_free(s, before, color))
+      return 0;
   }
   u32 n = 1;
   for (u32 at = router;; n++) {
-    const lane *here = &f->lanes[(size_t)at * f->colors + color];
-    u32 next = fabric_neighbour(f, at, here->tx);
-    const lane *there = &f->lanes[(size_t)next * f->colors + color];
-    if (there->rx != fabric_opposite(here->tx) || !runs_free(f, next, color) || next == router) return n;
+    const lane *here = &s->lanes[(size_t)at * s->colors + color];
+    u32 next = fabric_neighbour(s, at, here->tx);
+    const lane *there = &s->lanes[(size_t)next * s->colors + color];
+    if (!router_is_own(s, next) || there->rx != fabric_opposite(here->tx) || !runs_free(s, next, color) ||
+        next == router)
+      return n;
     at = next;
   }
 }
 
 // Wavelets that are in a run of n routers at most: one per cycle and hop, and what waits to begin.
-static u32 run_room(const fabric *f, u32 n) { return n * f->hop + LANE_DEPTH + 1; }
+static u32 run_room(const strip *s, u32 n) {
+  return n * s->hop + LANE_DEPTH + 1;
+}
 
-static void each_run(fabric *f, u32 *ret_runs, u64 *ret_places, bool make) {
-  u32 runs = 0;
-  u64 places = 0;
-  for (u32 router = 0; router < f->routers; router++)
-    for (u32 color = 0; color < f->colors; color++) {
-      u32 n = run_length(f, router, color);
+// Runs and places so far, with those of this strip; `make`: and its pipes.
+static void each_run(strip *s, u32 *ret_runs, u64 *ret_places, bool make) {
+  u32 runs = *ret_runs;
+  u64 places = *ret_places;
+  s->first_pipe = runs;
+  for (u32 router = s->first_router; router < s->first_router + s->router_count; router++)
+    for (u32 color = 0; color < s->colors; color++) {
+      u32 n = run_length(s, router, color);
       if (n < PIPE_SHORTEST) continue;
-      u32 room = run_room(f, n);
-      if (make) f->pipes[runs] = (pipe){.first = router, .color = (u8)color, .length = n, .places = places, .room = room};
+      u32 room = run_room(s, n);
+      if (make)
+        s->pipes[runs] = (pipe){.first = router, .color = (u8)color, .length = n, .places = places, .room = room};
       runs++;
       places += room;
     }
+  s->pipe_count = runs - s->first_pipe;
   *ret_runs = runs;
   *ret_places = places;
 }
 
-static void mark_ends(fabric *f, u32 index) {
-  pipe *p = &f->pipes[index];
+static void mark_ends(strip *s, u32 index) {
+  pipe *p = &s->pipes[index];
   u32 at = p->first;
-  lane_at(f, at, p->color)->pipe = index;
-  for (u32 i = 1; i < p->length; i++) at = fabric_neighbour(f, at, lane_at(f, at, p->color)->tx);
+  lane_at(s, at, p->color)->pipe = index;
+  for (u32 i = 1; i < p->length; i++) at = fabric_neighbour(s, at, lane_at(s, at, p->color)->tx);
   p->last = at;
-  f->lane_facts[(size_t)at * f->colors + p->color].pipe_of = index;
-  if (p->length > f->pipe_longest) f->pipe_longest = p->length;
+  s->lane_facts[(size_t)at * s->colors + p->color].pipe_of = index;
 }
 
 bool pipes_open(fabric *f, arena *a, status *st) {
-  if (f->hop > LANE_DEPTH - 1) return true; // a lane would fill while wavelets are on the link
-  u64 places;
-  each_run(f, &f->pipe_count, &places, false);
-  f->pipes = arena_take_big(a, sizeof(pipe) * f->pipe_count, "the fabric's pipes", st);
-  f->pipe_on = arena_array(a, u64, f->pipe_count / 64 + 1);
-  f->pipe_waves = arena_take_big(a, sizeof(wave) * places, "the fabric's pipes", st);
+  if (f->strips->hop > LANE_DEPTH - 1) return true; // a lane would fill while wavelets are on the link
+  u32 runs = 0, longest = 0;
+  u64 places = 0;
+  for (u32 i = 0; i < f->strip_count; i++) each_run(&f->strips[i], &runs, &places, false);
+  pipe *pipes = arena_take_big(a, sizeof(pipe) * runs, "the fabric's pipes", st);
+  wave *waves = arena_take_big(a, sizeof(wave) * places, "the fabric's pipes", st);
   if (!status_ok(st)) return false;
-  each_run(f, &f->pipe_count, &places, true);
-  for (u32 i = 0; i < f->pipe_count; i++) mark_ends(f, i);
-  f->pipe_path = arena_array(a, u32, f->pipe_longest);
+  runs = 0;
+  places = 0;
+  for (u32 i = 0; i < f->strip_count; i++) {
+    strip *s = &f->strips[i];
+    s->pipes = pipes;
+    s->pipe_waves = waves;
+    each_run(s, &runs, &places, true);
+    for (u32 k = 0; k < s->pipe_count; k++) {
+      mark_ends(s, s->first_pipe + k);
+      if (pipes[s->first_pipe + k].length > longest) longest = pipes[s->first_pipe + k].length;
+    }
+    s->pipe_on = arena_array(a, u64, s->pipe_count / 64 + 1);
+    s->pipe_blocked = arena_array(a, u32, s->pipe_count);
+  }
+  for (u32 i = 0; i < f->strip_count; i++) f->strips[i].pipe_path = arena_array(a, u32, longest);
   return true;
 }
 
-static wave *place_of(fabric *f, const pipe *p, u32 i) { return &f->pipe_waves[p->places + (p->head + i) % p->room]; }
+static void set_on(strip *s, u32 index, bool on) {
+  u32 at = index - s->first_pipe;
+  u64 bit = 1ull << (at & 63);
+  if (on)
+    s->pipe_on[at >> 6] |= bit;
+  else
+    s->pipe_on[at >> 6] &= ~bit;
+}
+
+static wave *place_of(const strip *s, const pipe *p, u32 i) {
+  return &s->pipe_waves[p->places + (p->head + i) % p->room];
+}
 
 // The first router holds those that are not due to leave it before this cycle.
-bool pipe_has_room(fabric *f, u32 index) {
-  return f->pipes[index].count < LANE_DEPTH || (i32)(pipe_room_from(f, index) - (u32)f->now) <= 0;
+bool pipe_has_room(strip *s, u32 index) {
+  return s->pipes[index].count < LANE_DEPTH || (i32)(pipe_room_from(s, index) - (u32)s->now) <= 0;
 }
 
-u32 pipe_room_from(fabric *f, u32 index) {
-  const pipe *p = &f->pipes[index];
-  return p->count < LANE_DEPTH ? (u32)f->now : place_of(f, p, p->count - LANE_DEPTH)->ready + 1;
+u32 pipe_room_from(strip *s, u32 index) {
+  const pipe *p = &s->pipes[index];
+  return p->count < LANE_DEPTH ? (u32)s->now : place_of(s, p, p->count - LANE_DEPTH)->ready + 1;
 }
 
-void pipe_push(fabric *f, u32 index, wave w) {
-  pipe *p = &f->pipes[index];
+void pipe_push(strip *s, u32 index, u32 data, u32 ready, bool control) {
+  pipe *p = &s->pipes[index];
   require(p->count < p->room);
   if (p->count) { // one a cycle, in order
-    u32 earliest = place_of(f, p, p->count - 1)->ready + 1;
-    if ((i32)(w.ready - earliest) < 0) w.ready = earliest;
+    u32 earliest = place_of(s, p, p->count - 1)->ready + 1;
+    if ((i32)(ready - earliest) < 0) ready = earliest;
   }
-  *place_of(f, p, p->count++) = w;
-  u64 there = f->now + (w.ready + (p->length - 1) * f->hop - (u32)f->now);
-  if (there > f->arrives) f->arrives = there;
-  f->pipe_on[index >> 6] |= 1ull << (index & 63);
+  wave_put(place_of(s, p, p->count++), data, ready, control);
+  u64 there = s->now + (ready + (p->length - 1) * s->hop - (u32)s->now);
+  if (there > s->arrives) s->arrives = there;
+  set_on(s, index, true);
 }
 
-// Puts the wavelets into the routers where they are at the beginning of this cycle.
-static void burst(fabric *f, u32 index) {
-  pipe *p = &f->pipes[index];
+// Puts the wavelets into the routers where they are at the beginning of this cycle. That is one cycle after the
+// end was found blocked, and right, since until then the routers before it had room.
+static void burst(strip *s, u32 index) {
+  pipe *p = &s->pipes[index];
   p->open = true;
   p->inside = p->count;
   u32 at = p->first;
-  u32 *routers = f->pipe_path; // the path, to find a wavelet's router by its number
+  u32 *routers = s->pipe_path; // the path, to find a wavelet's router by its number
   for (u32 i = 0; i < p->length; i++) {
     routers[i] = at;
-    if (i + 1 < p->length) at = fabric_neighbour(f, at, lane_at(f, at, p->color)->tx);
+    if (i + 1 < p->length) at = fabric_neighbour(s, at, lane_at(s, at, p->color)->tx);
   }
   for (u32 i = 0; i < p->count; i++) {
-    wave w = *place_of(f, p, i);
-    i32 passed = (i32)((u32)f->now - w.ready); // it left the first router in cycle w.ready, if that is over
-    u32 hops = passed > 0 ? (u32)(passed - 1) / f->hop + 1 : 0;
+    wave w = *place_of(s, p, i);
+    i32 passed = (i32)((u32)s->now - w.ready); // it left the first router in cycle w.ready, if that is over
+    u32 hops = passed > 0 ? (u32)(passed - 1) / s->hop + 1 : 0;
     if (hops > p->length - 1) hops = p->length - 1;
-    w.ready += hops * f->hop;
-    f->result.counts.hops += hops;
-    u64 moved = f->now + (w.ready - (u32)f->now) - f->hop; // its last hop
-    if (hops && moved > f->last) f->last = moved;
-    lane_put(f, routers[hops], p->color, w);
+    w.ready += hops * s->hop;
+    s->result.counts.hops += hops;
+    u64 moved = (u64)((i64)s->now + (i32)(w.ready - (u32)s->now)) - s->hop; // its last hop
+    if (hops && moved > s->last) s->last = moved;
+    lane_put(s, routers[hops], p->color, w.data, w.ready, w.control);
   }
   p->count = 0;
-  f->pipe_on[index >> 6] &= ~(1ull << (index & 63));
+  set_on(s, index, false);
 }
 
-static void pipe_step(fabric *f, u32 index) {
-  pipe *p = &f->pipes[index];
-  wave w = *place_of(f, p, 0);
-  u32 due = w.ready + (p->length - 1) * f->hop;
-  if ((i32)(due - (u32)f->now) > 0) return;
+static void pipe_step(strip *s, u32 index) {
+  pipe *p = &s->pipes[index];
+  u32 due = place_of(s, p, 0)->ready + (p->length - 1) * s->hop;
+  if ((i32)(due - (u32)s->now) > 0) return;
   move m;
-  if (!router_find_place(f, p->last, p->color, lane_at(f, p->last, p->color)->tx, &m)) {
-    burst(f, index);
+  if (!router_find_place(s, p->last, p->color, lane_at(s, p->last, p->color)->tx, &m)) {
+    s->pipe_blocked[s->pipe_blocked_count++] = index;
     return;
   }
   m.pipe = index;
-  f->moves[f->move_count++] = m;
+  s->moves[s->move_count++] = m;
 }
 
-// The head has found its place: takes it out.
-wave pipe_pop(fabric *f, u32 index) {
-  pipe *p = &f->pipes[index];
-  wave w = *place_of(f, p, 0);
+// The head has found its place: it is gone.
+void pipe_pop(strip *s, u32 index) {
+  pipe *p = &s->pipes[index];
   p->head = (p->head + 1) % p->room;
-  if (--p->count == 0) f->pipe_on[index >> 6] &= ~(1ull << (index & 63));
-  f->result.counts.hops += p->length - 1;
-  return w;
+  if (--p->count == 0) set_on(s, index, false);
+  s->result.counts.hops += p->length - 1;
 }
 
-void pipes_step(fabric *f) {
-  for (u32 i = 0; i < (f->pipe_count + 63) / 64; i++)
-    for (u64 bits = f->pipe_on[i]; bits; bits &= bits - 1) pipe_step(f, i * 64 + (u32)__builtin_ctzll(bits));
+const wave *pipe_head(const strip *s, u32 index) {
+  return place_of(s, &s->pipes[index], 0);
+}
+
+static u32 find_on(const strip *s, u32 word, u64 bits) {
+  return s->first_pipe + word * 64 + (u32)__builtin_ctzll(bits);
+}
+
+void pipes_decide(strip *s) {
+  for (u32 i = 0; i < (s->pipe_count + 63) / 64; i++)
+    for (u64 bits = s->pipe_on[i]; bits; bits &= bits - 1) pipe_step(s, find_on(s, i, bits));
+}
+
+void pipes_burst(strip *s) {
+  while (s->pipe_blocked_count) burst(s, s->pipe_blocked[--s->pipe_blocked_count]);
+}
+
+void pipes_burst_all(strip *s) {
+  s->pipe_blocked_count = 0;
+  for (u32 i = 0; i < (s->pipe_count + 63) / 64; i++)
+    for (u64 bits = s->pipe_on[i]; bits; bits &= bits - 1) burst(s, find_on(s, i, bits));
 }

@@ -7,11 +7,11 @@
 
 static u32 type_bytes(u32 type) { return type == DF_F16 || type == DF_BF16 ? 2 : 4; }
 
-static operand resolve(const fabric *f, const unit *u, u32 vector) {
-  const df_class *c = &f->d->classes[u->class];
-  const df_vector *v = &f->d->vectors[c->first_vector + vector];
+static operand resolve(const strip *s, const unit *u, u32 vector) {
+  const df_class *c = &s->d->classes[u->class];
+  const df_vector *v = &s->d->vectors[c->first_vector + vector];
   operand o = {.kind = v->kind, .type = v->type, .stride = v->stride, .outer = v->outer};
-  o.color = v->kind == VECTOR_MEMORY ? 0 : f->dense_of[v->color];
+  o.color = v->kind == VECTOR_MEMORY ? 0 : s->dense_of[v->color];
   i32 address = df_at(v->address, u->rx, u->ry);
   for (u32 i = 0; i < 2; i++)
     if (v->reg[i] != DF_NO_REGISTER) address += u->reg[v->reg[i]] * v->scale[i];
@@ -20,19 +20,34 @@ static operand resolve(const fabric *f, const unit *u, u32 vector) {
   return o;
 }
 
-static u32 length_of(const fabric *f, const unit *u, u32 vector) {
-  const df_class *c = &f->d->classes[u->class];
-  const df_vector *v = &f->d->vectors[c->first_vector + vector];
+static u32 length_of(const strip *s, const unit *u, u32 vector) {
+  const df_class *c = &s->d->classes[u->class];
+  const df_vector *v = &s->d->vectors[c->first_vector + vector];
   i64 n = df_at(v->length, u->rx, u->ry);
   if (v->length_reg != DF_NO_REGISTER) n += u->reg[v->length_reg];
   return n > 0 ? (u32)n : 0;
 }
 
-static inline u8 *element(const fabric *f, const unit *u, const operand *o, u32 i) {
-  i64 offset = o->wrap ? (i64)(i % o->wrap) * o->stride + (i64)(i / o->wrap) * o->outer : (i64)i * o->stride;
-  i64 at = (i64)o->address + offset;
-  require(at >= 0 && at + type_bytes(o->type) <= u->data_bytes); // program_check has seen to it, registers aside
-  return f->memory + u->memory + at;
+static inline i64 offset_of(const operand *o, u32 i) {
+  return o->wrap ? (i64)(i % o->wrap) * o->stride + (i64)(i / o->wrap) * o->outer : (i64)i * o->stride;
+}
+
+// thread_start has seen to it that it lies in the PE's memory.
+static inline u8 *element(const strip *s, const unit *u, const operand *o, u32 i) {
+  return s->memory + u->memory + (i64)o->address + offset_of(o, i);
+}
+
+// Do elements 0 .. n - 1 lie in the PE's data bytes? dataflow_check has seen to it, registers aside. The lowest and
+// the highest are at a corner: of the full rows, or of the last one.
+static bool is_inside(const unit *u, const operand *o, u32 n) {
+  if (o->kind != VECTOR_MEMORY || !n) return true;
+  u32 row = o->wrap ? (n - 1) / o->wrap * o->wrap : 0; // first element of the last row
+  u32 corners[] = {0, row ? o->wrap - 1 : 0, row ? row - o->wrap : 0, row ? row - 1 : 0, row, n - 1};
+  for (u32 i = 0; i < COUNT_OF(corners); i++) {
+    i64 at = (i64)o->address + offset_of(o, corners[i]);
+    if (at < 0 || at + type_bytes(o->type) > u->data_bytes) return false;
+  }
+  return true;
 }
 
 static float decode(u32 bits, u32 type) {
@@ -84,31 +99,31 @@ static u32 cost_row(const df_instruction *i, const thread *t) {
   return t->has_in || t->has_out ? facts->cost32_fabric : facts->cost32;
 }
 
-static void bind(fabric *f, const unit *u, const df_instruction *i, thread *t) {
+static void bind(strip *s, const unit *u, const df_instruction *i, thread *t) {
   df_form form = instruction_get(i->opcode)->form;
-  t->to = resolve(f, u, i->to);
-  if (form != FORM_VN) t->a = resolve(f, u, i->a);
-  if (form == FORM_VVV || form == FORM_SVV || form == FORM_VVS) t->b = resolve(f, u, i->b);
+  t->to = resolve(s, u, i->to);
+  if (form != FORM_VN) t->a = resolve(s, u, i->a);
+  if (form == FORM_VVV || form == FORM_SVV || form == FORM_VVS) t->b = resolve(s, u, i->b);
   bool b_streams = (form == FORM_VVV || form == FORM_SVV) && t->b.kind == VECTOR_FABRIC_IN;
   t->awaits_factor = instruction_takes_factor(i->opcode) && t->b.kind == VECTOR_FABRIC_IN;
   t->has_in = (form != FORM_VN && t->a.kind == VECTOR_FABRIC_IN) || b_streams;
   t->has_out = t->to.kind == VECTOR_FABRIC_OUT;
   bool narrow_in = t->has_in && type_bytes(b_streams ? t->b.type : t->a.type) == 2;
   t->per_wavelet = narrow_in || (t->has_out && type_bytes(t->to.type) == 2) ? 2 : 1;
-  t->length = length_of(f, u, instruction_gathers(i->opcode) ? i->a : i->to);
+  t->length = length_of(s, u, instruction_gathers(i->opcode) ? i->a : i->to);
   t->has_in |= t->awaits_factor;
   u32 color = t->a.kind == VECTOR_FABRIC_IN ? t->a.color : t->b.color;
-  if (t->has_in) t->input = u->first_queue + f->classes[u->class].queue_of[color];
+  if (t->has_in) t->input = u->first_queue + s->classes[u->class].queue_of[color];
   t->words = i->opcode == DF_MOV && t->a.type == t->to.type && type_bytes(t->to.type) == 4 && !t->a.wrap && !t->to.wrap;
 }
 
-static u32 first_bits(const fabric *f, const unit *u, const operand *o) { return load_bits(element(f, u, o, 0), o->type); }
+static u32 first_bits(const strip *s, const unit *u, const operand *o) { return load_bits(element(s, u, o, 0), o->type); }
 
 // First elements that an instruction reads once: a scalar, or what it gathers in.
-static void bind_scalars(const fabric *f, const unit *u, const df_instruction *i, thread *t) {
-  if (instruction_takes_factor(i->opcode) && !t->awaits_factor) t->scalar = decode(first_bits(f, u, &t->b), t->b.type);
-  if (instruction_gathers(i->opcode)) t->scalar = decode(first_bits(f, u, &t->to), t->to.type);
-  if (i->opcode == DF_EQUAL) t->integer = (i32)first_bits(f, u, &t->b);
+static void bind_scalars(const strip *s, const unit *u, const df_instruction *i, thread *t) {
+  if (instruction_takes_factor(i->opcode) && !t->awaits_factor) t->scalar = decode(first_bits(s, u, &t->b), t->b.type);
+  if (instruction_gathers(i->opcode)) t->scalar = decode(first_bits(s, u, &t->to), t->to.type);
+  if (i->opcode == DF_EQUAL) t->integer = (i32)first_bits(s, u, &t->b);
   if (i->opcode == DF_CONST) t->scalar = number_of_bits((u32)df_at(i->value, u->rx, u->ry));
   if (i->opcode == DF_FILL) {
     t->integer = df_at(i->value, u->rx, u->ry);
@@ -116,23 +131,37 @@ static void bind_scalars(const fabric *f, const unit *u, const df_instruction *i
   }
 }
 
-static u64 setup_ticks(const fabric *f, const thread *t) { return (u64)lround(timing_dsd(f->m, t->cost, 1, 0) * TICKS); }
+// The vector of an instruction that leaves the PE's memory; NOBODY: all stay inside.
+static u32 strays(const unit *u, const df_instruction *i, const thread *t) {
+  df_form form = instruction_get(i->opcode)->form;
+  if (!is_inside(u, &t->to, instruction_gathers(i->opcode) ? 1 : t->length)) return i->to;
+  if (form != FORM_VN && !is_inside(u, &t->a, t->length)) return i->a;
+  bool has_b = form == FORM_VVV || form == FORM_SVV || form == FORM_VVS;
+  return has_b && !is_inside(u, &t->b, form == FORM_VVS ? 1 : t->length) ? i->b : NOBODY;
+}
 
-bool thread_start(fabric *f, unit *u, const df_instruction *i, u64 from_tick) {
-  thread *t = thread_at(f, u, i->thread);
+static u64 setup_ticks(const strip *s, const thread *t) { return (u64)lround(timing_dsd(s->m, t->cost, 1, 0) * TICKS); }
+
+bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick) {
+  thread *t = thread_at(s, u, i->thread);
   if (u->running >> i->thread & 1) return false;
-  u->running |= 1u << i->thread;
   *t = (thread){.opcode = i->opcode, .done = i->done, .done_task = i->done_task};
-  bind(f, u, i, t);
-  bind_scalars(f, u, i, t);
+  bind(s, u, i, t);
+  u32 vector = strays(u, i, t);
+  if (vector != NOBODY) {
+    stall_note_fault(s, u, i->opcode, vector);
+    return false;
+  }
+  u->running |= 1u << i->thread;
+  bind_scalars(s, u, i, t);
   if (!t->length || t->awaits_factor) u->ending |= 1u << i->thread;
   t->cost = cost_row(i, t);
   // CHAIN32 and its like slow down to the link; the ramp does that here
-  double one = timing_dsd(f->m, t->cost, 0, 1);
-  if (t->cost == OPCODE_CHAIN32) one = 1 / f->m->spec.add32_rate;
+  double one = timing_dsd(s->m, t->cost, 0, 1);
+  if (t->cost == OPCODE_CHAIN32) one = 1 / s->m->spec.add32_rate;
   t->element_ticks = (u32)lround(one * TICKS);
-  u->busy += setup_ticks(f, t);
-  t->ready = from_tick + (t->awaits_factor ? 0 : setup_ticks(f, t));
+  u->busy += setup_ticks(s, t);
+  t->ready = from_tick + (t->awaits_factor ? 0 : setup_ticks(s, t));
   return true;
 }
 
@@ -181,61 +210,61 @@ static float combine(const thread *t, float to, float a, float b) {
 }
 
 // Bits of an operand's i-th element: from memory, or from the half of a received word.
-static u32 operand_bits(const fabric *f, const unit *u, const operand *o, u32 i, u32 word, u32 half) {
-  if (o->kind == VECTOR_MEMORY) return load_bits(element(f, u, o, i), o->type);
+static u32 operand_bits(const strip *s, const unit *u, const operand *o, u32 i, u32 word, u32 half) {
+  if (o->kind == VECTOR_MEMORY) return load_bits(element(s, u, o, i), o->type);
   return type_bytes(o->type) == 2 ? word >> 16 * half & 0xffff : word;
 }
 
-static u32 element_value(fabric *f, const unit *u, thread *t, u32 i, u32 word, u32 half) {
+static u32 element_value(strip *s, const unit *u, thread *t, u32 i, u32 word, u32 half) {
   if (t->opcode == DF_FILL || t->opcode == DF_CONST) return t->to.type == DF_I32 ? (u32)t->integer : encode(t->scalar, t->to.type);
-  u32 a = operand_bits(f, u, &t->a, i, word, half);
+  u32 a = operand_bits(s, u, &t->a, i, word, half);
   if (t->opcode == DF_MOV) return t->a.type == t->to.type ? a : encode(decode(a, t->a.type), t->to.type);
   if (t->opcode == DF_EQUAL) return encode((i32)a == t->integer, t->to.type);
   bool two = t->opcode <= DF_FMA || t->opcode == DF_DIV;
-  u32 b = two ? operand_bits(f, u, &t->b, i, word, half) : 0;
+  u32 b = two ? operand_bits(s, u, &t->b, i, word, half) : 0;
   if (t->to.type == DF_I32) return (u32)combine_integers(t->opcode, (i32)a, (i32)b);
   float to = 0;
-  if (t->opcode == DF_FMA || t->opcode == DF_AXPY) to = decode(operand_bits(f, u, &t->to, i, 0, 0), t->to.type);
+  if (t->opcode == DF_FMA || t->opcode == DF_AXPY) to = decode(operand_bits(s, u, &t->to, i, 0, 0), t->to.type);
   return encode(combine(t, to, decode(a, t->a.type), two ? decode(b, t->b.type) : 0), t->to.type);
 }
 
-static void count_elements(fabric *f, const thread *t, u32 n) {
+static void count_elements(strip *s, const thread *t, u32 n) {
   const opcode_facts *facts = opcode_get(t->cost);
-  sim_counts *c = &f->result.counts;
+  sim_counts *c = &s->result.counts;
   c->macs += (u64)n * facts->macs;
   c->sram_read_bytes += (u64)n * facts->read_bytes;
   c->sram_write_bytes += (u64)n * facts->write_bytes;
 }
 
-static u32 run_word(fabric *f, unit *u, thread *t, u32 word) {
+static u32 run_word(strip *s, unit *u, thread *t, u32 word) {
   u32 bits = word;
-  if (!t->has_in) memcpy(&bits, element(f, u, &t->a, t->at), 4);
-  if (!t->has_out) memcpy(element(f, u, &t->to, t->at), &bits, 4);
+  if (!t->has_in) memcpy(&bits, element(s, u, &t->a, t->at), 4);
+  if (!t->has_out) memcpy(element(s, u, &t->to, t->at), &bits, 4);
   t->at++;
-  count_elements(f, t, 1);
+  count_elements(s, t, 1);
   return bits;
 }
 
 // n elements that share one received word and one sent one.
-static u32 run_elements(fabric *f, unit *u, thread *t, u32 n, u32 word) {
+static u32 run_elements(strip *s, unit *u, thread *t, u32 n, u32 word) {
   u32 sent = 0;
   for (u32 k = 0; k < n; k++) {
     u32 i = t->at + k;
     if (t->opcode == DF_DOT) {
-      float a = decode(operand_bits(f, u, &t->a, i, word, k), t->a.type);
-      t->scalar += a * decode(operand_bits(f, u, &t->b, i, word, k), t->b.type);
+      float a = decode(operand_bits(s, u, &t->a, i, word, k), t->a.type);
+      t->scalar += a * decode(operand_bits(s, u, &t->b, i, word, k), t->b.type);
       continue;
     }
     if (t->opcode == DF_TOP) {
-      float a = decode(operand_bits(f, u, &t->a, i, word, k), t->a.type);
+      float a = decode(operand_bits(s, u, &t->a, i, word, k), t->a.type);
       if (a > t->scalar) t->scalar = a;
       continue;
     }
-    u32 bits = element_value(f, u, t, i, word, k);
+    u32 bits = element_value(s, u, t, i, word, k);
     if (t->has_out) sent |= type_bytes(t->to.type) == 2 ? bits << 16 * k : bits;
-    else store_bits(element(f, u, &t->to, i), bits, t->to.type);
+    else store_bits(element(s, u, &t->to, i), bits, t->to.type);
   }
-  count_elements(f, t, n);
+  count_elements(s, t, n);
   t->at += n;
   return sent;
 }
@@ -243,119 +272,117 @@ static u32 run_elements(fabric *f, unit *u, thread *t, u32 n, u32 word) {
 // A data wavelet at the head of the queue; a control wavelet waits for its task.
 static bool input_is_there(const queue *q, u64 now) { return queue_ready(q, now) && !q->q[q->head].control; }
 
-static void send_word(fabric *f, unit *u, const thread *t, u32 word) {
-  u64 at = f->now * TICKS;
-  u->ramp_out = (u->ramp_out > at ? u->ramp_out : at) + f->ramp_ticks;
+static void send_word(strip *s, unit *u, const thread *t, u32 word) {
+  u64 at = s->now * TICKS;
+  u->ramp_out = (u->ramp_out > at ? u->ramp_out : at) + s->ramp_ticks;
   // it was computed in this cycle and is at the ramp in the next
-  lane_push(f, u->router, t->to.color, (wave){.data = word, .ready = (u32)f->now + 1 + f->ramp});
-  f->result.counts.wavelets++;
+  lane_push(s, u->router, t->to.color, word, (u32)s->now + 1 + s->ramp, false);
+  s->result.counts.wavelets++;
 }
 
-static void take_datapath(fabric *f, unit *u, u64 ticks) {
-  u64 at = f->now * TICKS;
+static void take_datapath(strip *s, unit *u, u64 ticks) {
+  u64 at = s->now * TICKS;
   u->datapath = (u->datapath > at ? u->datapath : at) + ticks;
   u->busy += ticks;
-  f->progress = true;
+  s->progress = true;
 }
 
-static void run_fabric(fabric *f, unit *u, thread *t) {
-  queue *q = t->has_in ? &f->queues[t->input] : NULL;
-  while (t->at < t->length && u->datapath < (f->now + 1) * TICKS) {
-    if (q && !input_is_there(q, f->now)) return;
-    if (t->has_out && !unit_may_send(f, u, t->to.color)) return;
+static void run_fabric(strip *s, unit *u, thread *t) {
+  queue *q = t->has_in ? &s->queues[t->input] : NULL;
+  while (t->at < t->length && u->datapath < (s->now + 1) * TICKS) {
+    if (q && !input_is_there(q, s->now)) return;
+    if (t->has_out && !unit_may_send(s, u, t->to.color)) return;
     u32 n = t->length - t->at < t->per_wavelet ? t->length - t->at : t->per_wavelet;
-    u32 word = q ? queue_pop(f, u, t->input).data : 0;
-    u32 sent = t->words ? run_word(f, u, t, word) : run_elements(f, u, t, n, word);
-    take_datapath(f, u, (u64)n * t->element_ticks);
-    if (t->has_out) send_word(f, u, t, sent);
+    u32 word = q ? queue_pop(s, u, t->input) : 0;
+    u32 sent = t->words ? run_word(s, u, t, word) : run_elements(s, u, t, n, word);
+    take_datapath(s, u, (u64)n * t->element_ticks);
+    if (t->has_out) send_word(s, u, t, sent);
   }
 }
 
-// n elements of an fp32 operand that lie side by side, from the thread's next one on; NULL where they do not.
-static float *plain_row(const fabric *f, const unit *u, const thread *t, const operand *o, u32 n) {
+// Elements of an fp32 operand that lie side by side, from the thread's next one on; NULL where they do not.
+static float *plain_row(const strip *s, const unit *u, const thread *t, const operand *o) {
   if (o->kind != VECTOR_MEMORY || o->type != DF_F32 || o->wrap || o->stride != 4) return NULL;
-  u8 *first = element(f, u, o, t->at);
-  element(f, u, o, t->at + n - 1); // inside the PE's memory as well
-  return (float *)(void *)first;
+  return (float *)(void *)element(s, u, o, t->at);
 }
 
 // The common case in one loop: the same operations in the same order as run_elements. False where it is not
 // the common case.
-static bool run_plain(fabric *f, const unit *u, thread *t, u32 n) {
+static bool run_plain(strip *s, const unit *u, thread *t, u32 n) {
   const bool scalar = t->opcode == DF_AXPY || t->opcode == DF_SCALE;
   if (!n || (!scalar && t->opcode != DF_FMA && t->opcode != DF_ADD && t->opcode != DF_MUL)) return false;
-  float *to = plain_row(f, u, t, &t->to, n);
-  const float *a = plain_row(f, u, t, &t->a, n), *b = scalar ? a : plain_row(f, u, t, &t->b, n), s = t->scalar;
+  float *to = plain_row(s, u, t, &t->to);
+  const float *a = plain_row(s, u, t, &t->a), *b = scalar ? a : plain_row(s, u, t, &t->b), factor = t->scalar;
   if (!to || !a || !b) return false;
-  for (u32 i = 0; i < n && t->opcode == DF_AXPY; i++) to[i] += a[i] * s;
-  for (u32 i = 0; i < n && t->opcode == DF_SCALE; i++) to[i] = a[i] * s;
+  for (u32 i = 0; i < n && t->opcode == DF_AXPY; i++) to[i] += a[i] * factor;
+  for (u32 i = 0; i < n && t->opcode == DF_SCALE; i++) to[i] = a[i] * factor;
   for (u32 i = 0; i < n && t->opcode == DF_FMA; i++) to[i] += a[i] * b[i];
   for (u32 i = 0; i < n && t->opcode == DF_ADD; i++) to[i] = a[i] + b[i];
   for (u32 i = 0; i < n && t->opcode == DF_MUL; i++) to[i] = a[i] * b[i];
-  count_elements(f, t, n);
+  count_elements(s, t, n);
   t->at += n;
   return true;
 }
 
-static void run_memory(fabric *f, unit *u, thread *t, bool alone) {
+static void run_memory(strip *s, unit *u, thread *t, bool alone) {
   u32 slice = alone || !t->element_ticks ? t->length : SLICE_CYCLES * TICKS / t->element_ticks + 1;
-  if (u->datapath >= (f->now + 1) * TICKS) return;
+  if (u->datapath >= (s->now + 1) * TICKS) return;
   u32 n = t->length - t->at < slice ? t->length - t->at : slice;
-  if (!run_plain(f, u, t, n)) run_elements(f, u, t, n, 0);
-  take_datapath(f, u, (u64)n * t->element_ticks);
+  if (!run_plain(s, u, t, n)) run_elements(s, u, t, n, 0);
+  take_datapath(s, u, (u64)n * t->element_ticks);
 }
 
-static void complete(fabric *f, unit *u, u32 index) {
-  const thread *t = thread_at(f, u, index);
+static void complete(strip *s, unit *u, u32 index) {
+  const thread *t = thread_at(s, u, index);
   u->running &= ~(1u << index);
   u->ending &= ~(1u << index);
-  if (instruction_gathers(t->opcode)) store_bits(element(f, u, &t->to, 0), encode(t->scalar, t->to.type), t->to.type);
+  if (instruction_gathers(t->opcode)) store_bits(element(s, u, &t->to, 0), encode(t->scalar, t->to.type), t->to.type);
   if (t->done == DONE_ACTIVATE) u->active |= 1u << t->done_task;
   if (t->done == DONE_UNBLOCK) u->blocked &= ~(1u << t->done_task);
   if (index == 0 && u->main < t->ready) u->main = t->ready; // the task has waited for it
-  if (t->ready > f->end) f->end = t->ready;
-  f->progress = true;
+  if (t->ready > s->end) s->end = t->ready;
+  s->progress = true;
 }
 
 // The factor is there: it is taken, and the set-up begins. From then on it is an instruction like others.
-static void take_factor(fabric *f, unit *u, u32 index) {
-  thread *t = thread_at(f, u, index);
-  if (!input_is_there(&f->queues[t->input], f->now)) return;
-  u64 at = f->now * TICKS;
-  t->scalar = decode(operand_bits(f, u, &t->b, 0, queue_pop(f, u, t->input).data, 0), t->b.type);
+static void take_factor(strip *s, unit *u, u32 index) {
+  thread *t = thread_at(s, u, index);
+  if (!input_is_there(&s->queues[t->input], s->now)) return;
+  u64 at = s->now * TICKS;
+  t->scalar = decode(operand_bits(s, u, &t->b, 0, queue_pop(s, u, t->input), 0), t->b.type);
   t->awaits_factor = t->has_in = false;
-  t->ready = (t->ready > at ? t->ready : at) + setup_ticks(f, t);
+  t->ready = (t->ready > at ? t->ready : at) + setup_ticks(s, t);
   if (t->length) u->ending &= ~(1u << index);
-  f->progress = true;
+  s->progress = true;
 }
 
-void thread_run(fabric *f, unit *u, u32 index) {
-  thread *t = thread_at(f, u, index);
-  if (t->ready >= (f->now + 1) * TICKS) return;
-  if (t->awaits_factor) take_factor(f, u, index);
-  if (t->awaits_factor || t->ready >= (f->now + 1) * TICKS) return;
+void thread_run(strip *s, unit *u, u32 index) {
+  thread *t = thread_at(s, u, index);
+  if (t->ready >= (s->now + 1) * TICKS) return;
+  if (t->awaits_factor) take_factor(s, u, index);
+  if (t->awaits_factor || t->ready >= (s->now + 1) * TICKS) return;
   if (!t->finishing) {
-    if (t->has_in || t->has_out) run_fabric(f, u, t);
-    else run_memory(f, u, t, u->running == 1u << index);
+    if (t->has_in || t->has_out) run_fabric(s, u, t);
+    else run_memory(s, u, t, u->running == 1u << index);
     if (t->at < t->length) return;
     t->finishing = true;
     u->ending |= 1u << index;
-    u64 at = f->now * TICKS;
+    u64 at = s->now * TICKS;
     t->ready = t->length && u->datapath > at ? u->datapath : at > t->ready ? at : t->ready;
   }
-  if (t->ready < (f->now + 1) * TICKS) complete(f, u, index);
+  if (t->ready < (s->now + 1) * TICKS) complete(s, u, index);
 }
 
-u64 thread_wake(fabric *f, const unit *u, const thread *t) {
+u64 thread_wake(strip *s, const unit *u, const thread *t) {
   u64 ready = t->ready / TICKS;
-  if (ready > f->now) return ready;
-  if (t->finishing) return f->now + 1;
-  if (!t->awaits_factor && u->datapath / TICKS > f->now) return u->datapath / TICKS;
+  if (ready > s->now) return ready;
+  if (t->finishing) return s->now + 1;
+  if (!t->awaits_factor && u->datapath / TICKS > s->now) return u->datapath / TICKS;
   if (t->has_in) {
-    const queue *q = &f->queues[t->input];
+    const queue *q = &s->queues[t->input];
     if (!q->count) return NEVER;
-    if (!wave_is_due(&q->q[q->head], f->now)) return f->now + (q->q[q->head].ready - (u32)f->now);
+    if (!wave_is_due(&q->q[q->head], s->now)) return s->now + (q->q[q->head].ready - (u32)s->now);
     if (q->q[q->head].control) return NEVER;
   }
-  return t->has_out && !t->awaits_factor ? unit_send_due(f, u, t->to.color) : f->now + 1;
+  return t->has_out && !t->awaits_factor ? unit_send_due(s, u, t->to.color) : s->now + 1;
 }

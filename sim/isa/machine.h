@@ -21,7 +21,7 @@
   F(F64, ramp_cycles, "fabric.ramp_cycles", UNIT_CYCLES, "2", 0, 1000, NULL, "between a PE and its router, T_R")       \
   F(F64, wavelet_cycles, "fabric.wavelet_cycles", UNIT_CYCLES, "1", 0.1, 1000, NULL,                                   \
     "per wavelet of a stream on one link")                                                                             \
-  F(U32, colors, "fabric.colors", UNIT_NONE, "24", 1, 64, NULL, "routable colors")                                     \
+  F(U32, colors, "fabric.colors", UNIT_NONE, "24", 1, 32, NULL, "routable colors")                                     \
   F(U32, sram_bytes, "pe.sram_bytes", UNIT_BYTES, "48KiB", 1024, 1073741824, NULL, "memory of one PE, code and data")  \
   F(U32, code_base_bytes, "pe.code_base_bytes", UNIT_BYTES, "4200", 0, 1073741824, NULL,                               \
     "code that every program carries: the host-copy kernel")                                                           \
