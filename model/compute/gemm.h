@@ -56,8 +56,6 @@ typedef struct gemm_tile {
   const float *init; // added to the product in every row, or NULL
 } gemm_tile;
 
-typedef float quad __attribute__((vector_size(16)));
-
 INLINE quad quad_load(const float *p) {
   quad q;
   memcpy(&q, p, sizeof q);
