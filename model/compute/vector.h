@@ -103,6 +103,12 @@ INLINE vf vf_iota(void) {
   return v;
 }
 
+INLINE vi vi_iota(void) {
+  vi v = {0};
+  for (i32 i = 0; i < VW; i++) v[i] = i;
+  return v;
+}
+
 INLINE wide wide_set(float x) {
   wide w;
   for (u32 i = 0; i < PARTS; i++) w.part[i] = vf_set(x);
