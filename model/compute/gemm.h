@@ -132,9 +132,9 @@ INLINE void gemm_store(const vf acc[GEMM_MR][GEMM_NV], const gemm_tile *t) {
     }
 }
 
-// What will be added to is on its way while the product is computed.
+// What will be written is on its way while the product is computed.
 INLINE void gemm_expect(const gemm_tile *t) {
-  for (u32 i = 0; t->accumulate && i < t->rows; i++)
+  for (u32 i = 0; i < t->rows; i++)
     for (u32 j = 0; j < GEMM_NR; j += 16) __builtin_prefetch(t->c + i * t->c_row + j, 1);
 }
 

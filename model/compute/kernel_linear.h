@@ -75,18 +75,23 @@ INLINE void linear_grad_x_of(const kernel_call *c, linear_then then, bool bf16) 
 }
 
 
-// to[j] = factor * sum over rows of x[row][j] (+ to[j])
+// to[j] = factor * sum over rows of x[row][j] (+ to[j]); a few vectors of columns side by side, whose sums do not
+// wait for each other.
 static inline void column_sums(const float *x, u32 rows, u32 cols, float factor, float *to, bool accumulate) {
-  for (u32 j = 0; j < cols; j += VW) {
-    u32 n = cols - j < VW ? cols - j : VW;
-    vf sum = {0};
-    for (size_t t = 0; t < rows; t++) {
-      const float *p = x + t * cols + j;
-      sum += n == VW ? vf_load(p) : vf_load_some(p, n, 0);
+  enum { SIDE = 8 };
+  for (u32 j = 0; j < cols; j += SIDE * VW) {
+    vf sum[SIDE] = {0};
+    if (j + SIDE * VW <= cols) {
+      for (size_t t = 0; t < rows; t++)
+        for (u32 q = 0; q < SIDE; q++) sum[q] += vf_load(x + t * cols + j + q * VW);
+    } else {
+      for (size_t t = 0; t < rows; t++)
+        for (u32 q = 0; q < SIDE; q++) sum[q] += row_part(x + t * cols, j + q * VW, cols, 0);
     }
-    sum = sum * factor;
-    if (accumulate) sum += n == VW ? vf_load(to + j) : vf_load_some(to + j, n, 0);
-    vf_store_some(to + j, n, sum);
+    for (u32 q = 0; q < SIDE; q++) {
+      vf all = sum[q] * factor;
+      row_put(to, j + q * VW, cols, accumulate ? all + row_part(to, j + q * VW, cols, 0) : all);
+    }
   }
 }
 

@@ -64,6 +64,7 @@ MAP(map_log, vf_log, 1)
            [OP_GATE_GRAD] = gate_grad,                                                             \
            [OP_ROTARY_GRAD] = rotary_grad},                                                        \
    .scratch_floats = scratch_floats,                                                               \
+   .slopes = true,                                                                                 \
    .pairs = linear_pairs,                                                                          \
    .pair = linear_pair##suffix,                                                                    \
    .packed_floats = packed,                                                                        \
