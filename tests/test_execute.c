@@ -182,11 +182,12 @@ static void test_families_for_any_threads_and_level(void **s) {
 // Pairs, packed weights, slopes in place of inputs, recomputed blocks and a head done by all threads are other ways to the same bytes.
 static void test_ways_give_the_same_bytes(void **s) {
   (void)s;
+  const kernel_table *const tables[] = {kernels_fast(), kernels_fast_bf16(), kernels_fast_fp16()};
   for (u32 kind = 0; kind < 4 + 2 * FAMILIES; kind++) {
     u32 family = kind - 4;
     graph g = kind < 4 ? built(29 + 300 * (kind >> 1), kind & 1) : built_family(family % FAMILIES, family < FAMILIES ? 29 : 329);
-    for (u32 bf16 = 0; bf16 < 2; bf16++) {
-      const kernel_table *k = bf16 ? kernels_fast_bf16() : kernels_fast();
+    for (u32 i = 0; i < COUNT_OF(tables); i++) {
+      const kernel_table *k = tables[i];
       kernel_table plain = *k;
       plain.pairs = NULL, plain.pack = NULL, plain.head_logits = NULL, plain.slopes = false;
       u64 want = hash_with(&g, &plain, 1, 1, (execute_options){0});

@@ -70,3 +70,5 @@ const kernel_table *kernels_fast(void); // AVX2 / AVX-512 chosen at run time
 // The same with the operands of linear layers (values and weights, in all three products) rounded to bfloat16 and
 // their sums in fp32. What is stored stays fp32.
 const kernel_table *kernels_fast_bf16(void);
+// The same rounded to fp16; gradients as those of the sum over the step's tokens, so that they stay in its range.
+const kernel_table *kernels_fast_fp16(void);
