@@ -1,3 +1,4 @@
+// The journey of a GPT-2-shaped model through the files of others (gpt2_journey.h).
 #include "tests/gpt2_journey.h"
 
 #include <math.h>
