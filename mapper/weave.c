@@ -250,7 +250,7 @@ static bool check_room(const weave *w, const woven *all, status *st) {
 
 bool weave_step(const weave_request *r, arena *a, woven *ret_woven, status *st) {
   if (!check_grid(r, st)) return false;
-  require(r->microbatch > 0 && r->batch >= r->microbatch &&
+  require(r->loss_scale > 0 && r->microbatch > 0 && r->batch >= r->microbatch &&
           (r->type == DF_F32 || r->type == DF_F16 || r->type == DF_BF16));
   weave w = {
       .request = r, .graph = r->graph, .width = r->width, .height = r->height, .type = r->type, .memory = a, .st = st};
@@ -263,6 +263,7 @@ bool weave_step(const weave_request *r, arena *a, woven *ret_woven, status *st) 
                        .width = w.width,
                        .height = w.height,
                        .type = w.type,
+                       .loss_scale = r->loss_scale,
                        .tokens = w.tokens,
                        .places = w.places,
                        .data_bytes = w.tensor_bytes + w.scratch_max,

@@ -79,6 +79,7 @@ typedef struct woven {
   const graph *graph;
   u32 width, height; // of the grid that is used: rows end with the last token
   u8 type;           // df_type of activations and of streamed weights: F32, F16 or BF16
+  double loss_scale;
   weave_tokens tokens;
   const weave_place *places; // by tensor of the graph
   u32 data_bytes;            // of every PE: tensors, then the largest scratch
@@ -98,11 +99,12 @@ typedef struct weave_request {
   u8 type;           // DF_F32, DF_F16, DF_BF16
   bool axpy_fp32;    // 16-bit types: the local AXPY sums in fp32 all the same
   bool keep;         // forward activations keep their memory to the end of forward, for those who look
+  double loss_scale; // gradients of activations are so many times too large, for numbers that would be too small in F16
 } weave_request;
 
 // Host streams by tensor: parameters (weights down the columns), activations where an embedding enters (element
 // token * width + feature, made by the host), targets (I32); gradients of parameters, and of the embedding's output,
-// on their way out; the loss as one word, summed over the microbatch's tokens (not divided).
+// on their way out (times loss_scale); the loss as one word, summed over the microbatch's tokens (not divided).
 // CODE_CONFIG with what does not fit and by how much, or which operation has no form on the fabric.
 bool weave_step(const weave_request *r, arena *a, woven *ret_woven, status *st);
 // Elements, and so words, of a stream.

@@ -158,7 +158,8 @@ bool weave_loss(weave *w, const graph_node *node) {
 
 static void gradient_cell(const loss *l) {
   const weave_request *r = l->w->request;
-  const u32 factor = weave_constant(l->w, "factor", l->node->scale / ((double)r->batch * l->w->tokens.seq));
+  const u32 factor =
+      weave_constant(l->w, "factor", r->loss_scale * l->node->scale / ((double)r->batch * l->w->tokens.seq));
   const u32 term = row(l, TERM), hit = row(l, HIT), sum = row(l, SUM);
   const u32 dlogit = weave_feature(l->w, "dl", l->node->out[0], l->tokens, FEATURE, DF_NO_REGISTER);
   const bool accumulate = l->node->accumulate & 1;

@@ -27,9 +27,10 @@ static void compare(checker *c, const wafer *w, u32 tensor, u32 first_sequence) 
   const graph_tensor *t = &c->g->tensors[tensor];
   const size_t count = (size_t)w->step->tokens.sequences * t->rows * t->cols;
   const float *theirs = witness_tensor(c->w, tensor) + (size_t)first_sequence * t->rows * t->cols;
+  const double scale = t->kind == TENSOR_ACT_GRAD ? w->step->loss_scale : 1;
   wafer_read(w, tensor, c->ours);
   for (size_t i = 0; i < count; i++) {
-    const double off = fabs((double)c->ours[i] - theirs[i]);
+    const double off = fabs(c->ours[i] / scale - theirs[i]);
     c->deviation[tensor] = off <= c->deviation[tensor] ? c->deviation[tensor] : isnan(off) ? INFINITY : off;
     c->largest[tensor] = fmax(c->largest[tensor], fabs(theirs[i]));
   }

@@ -39,6 +39,12 @@ static const graph_node *find_node(const graph *g, graph_op op) {
   bug_fail(__FILE__, __LINE__, "a graph without an embedding");
 }
 
+// Gradients in F16 are kept away from its smallest numbers: times the next power of two above the tokens of the step,
+// by which they were divided.
+static double loss_scale(const fabric_step_setup *s) {
+  return s->type == DF_F16 ? exp2(floor(log2((double)s->batch * s->graph->seq)) + 1) : 1;
+}
+
 static bool weave_kind(fabric_step *f, u32 sequences, status *st) {
   const fabric_step_setup *s = &f->setup;
   const weave_request r = {.graph = s->graph,
@@ -49,7 +55,8 @@ static bool weave_kind(fabric_step *f, u32 sequences, status *st) {
                            .batch = s->batch,
                            .type = s->type,
                            .axpy_fp32 = s->axpy_fp32,
-                           .keep = s->keep};
+                           .keep = s->keep,
+                           .loss_scale = loss_scale(s)};
   kind *k = &f->kinds[f->kind_count];
   if (!weave_step(&r, f->memory, &k->step, st) || !wafer_open(&k->step, s->machine, f->memory, &k->w, st)) return false;
   k->times = arena_array(f->memory, fabric_phase_time, k->step.phase_count);
@@ -68,6 +75,10 @@ static double run_forward(void *user, const execute_batch *b);
 static double run_gradients(void *user, const execute_batch *b, float *const *grads);
 static void read_activation(void *user, u32 tensor, float *ret_values);
 
+static u8 type_of(u32 precision) {
+  return precision == PRECISION_FP32 ? DF_F32 : precision == PRECISION_FP16 ? DF_F16 : DF_BF16;
+}
+
 static u32 stated_or(u32 stated, u32 usable) {
   return stated ? stated : usable < GRID ? usable : GRID;
 }
@@ -79,7 +90,7 @@ const fabric_step_setup *fabric_step_wanted(const run_spec *r, const graph *g, c
                            .width = stated_or(r->plan.width, m->spec.usable_width),
                            .height = stated_or(r->plan.height, m->spec.usable_height),
                            .batch = r->train.batch,
-                           .type = r->train.precision == PRECISION_FP32 ? DF_F32 : DF_BF16,
+                           .type = type_of(r->train.precision),
                            .axpy_fp32 = r->plan.axpy == AXPY_FP32,
                            .threads = r->threads};
   return s;
@@ -234,6 +245,11 @@ static double run_batch(fabric_step *f, const execute_batch *b, float *const *gr
   return sum / ((double)b->batch * g->seq);
 }
 
+static size_t param_values(const graph *g, u32 p) {
+  const graph_tensor *t = &g->tensors[g->params[p]];
+  return (size_t)t->rows * t->cols;
+}
+
 static double run_forward(void *user, const execute_batch *b) {
   return run_batch(user, b, NULL);
 }
@@ -241,11 +257,12 @@ static double run_forward(void *user, const execute_batch *b) {
 static double run_gradients(void *user, const execute_batch *b, float *const *grads) {
   const fabric_step *f = user;
   const graph *g = f->setup.graph;
-  for (u32 p = 0; p < g->param_count; p++) {
-    const graph_tensor *t = &g->tensors[g->params[p]];
-    memset(grads[p], 0, (size_t)t->rows * t->cols * sizeof(float));
-  }
-  return run_batch(user, b, grads);
+  const float unscale = (float)(1 / loss_scale(&f->setup));
+  for (u32 p = 0; p < g->param_count; p++) memset(grads[p], 0, param_values(g, p) * sizeof(float));
+  const double loss = run_batch(user, b, grads);
+  for (u32 p = 0; p < g->param_count && unscale != 1; p++)
+    for (size_t i = 0; i < param_values(g, p); i++) grads[p][i] *= unscale;
+  return loss;
 }
 
 static void read_activation(void *user, u32 tensor, float *ret_values) {

@@ -363,7 +363,7 @@ static void embed_grad(const kernel_call *c) {
     }
 }
 
-// ---- linear layers on operands rounded to bfloat16, to nearest with ties to even
+// ---- linear layers on operands rounded to bfloat16 or fp16, to nearest with ties to even
 
 static float bf16(float x) {
   u32 bits;
@@ -377,36 +377,52 @@ static float bf16(float x) {
   return x;
 }
 
-static float *rounded(const float *from, size_t count) {
+static float fp16(float x) {
+  int exponent;
+  if (isnan(x) || isinf(x) || x == 0) return x;
+  frexpf(x, &exponent);
+  double ulp = ldexp(1, (exponent < -13 ? -13 : exponent) - 11), r = nearbyint(x / ulp) * ulp;
+  return fabs(r) > 65504 ? copysignf(INFINITY, x) : (float)r;
+}
+
+typedef float rounding(float x);
+
+static float *rounded(const float *from, size_t count, rounding *round, float scale) {
   float *to = malloc(count * sizeof *to);
-  for (size_t i = 0; i < count; i++) to[i] = bf16(from[i]);
+  for (size_t i = 0; i < count; i++) to[i] = round(from[i] * scale) / scale;
   return to;
 }
 
-// The operation with its first two operands rounded; the bias is no operand of the product.
-static void on_rounded(const kernel_call *c, kernel *run, const size_t counts[2]) {
+// The operation with its first two operands rounded; the bias is no operand of the product. In fp16 gradients are
+// rounded as those of the sum over at least as many tokens as the mean is over.
+static void on_rounded(const kernel_call *c, kernel *run, rounding *round, const size_t counts[2]) {
   kernel_call r = *c;
-  for (u32 i = 0; i < 2; i++) r.in[i] = rounded(c->in[i], counts[i]);
+  float scale = 1;
+  while (round == fp16 && run != linear && scale * c->loss_scale <= 1) scale *= 2;
+  for (u32 i = 0; i < 2; i++) r.in[i] = rounded(c->in[i], counts[i], round, i == 0 ? scale : 1);
   run(&r);
   for (u32 i = 0; i < 2; i++) free(r.in[i]);
 }
 
-static void linear_bf16(const kernel_call *c) {
-  on_rounded(c, linear, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]});
-}
-
-static void linear_grad_x_bf16(const kernel_call *c) {
-  on_rounded(c, linear_grad_x, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]});
-}
-
 // The bias sums what was not rounded.
-static void linear_grad_w_bf16(const kernel_call *c) {
+static void rounded_grad_w(const kernel_call *c, rounding *round) {
   kernel_call w = *c, b = *c;
   w.out[1] = NULL;
   b.out[0] = NULL;
-  on_rounded(&w, linear_grad_w, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->seq * c->in_cols[1]});
+  on_rounded(&w, linear_grad_w, round, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->seq * c->in_cols[1]});
   linear_grad_w(&b);
 }
+
+#define ROUNDED_LINEAR(round)                                                                      \
+  static void linear_##round(const kernel_call *c) {                                               \
+    on_rounded(c, linear, round, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]}); \
+  }                                                                                                \
+  static void linear_grad_x_##round(const kernel_call *c) {                                        \
+    on_rounded(c, linear_grad_x, round, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]}); \
+  }                                                                                                \
+  static void linear_grad_w_##round(const kernel_call *c) { rounded_grad_w(c, round); }
+ROUNDED_LINEAR(bf16)
+ROUNDED_LINEAR(fp16)
 
 #define TABLE(text, suffix)                                                                        \
   {.name = text,                                                                                   \
@@ -440,5 +456,10 @@ const kernel_table *kernels_naive(void) {
 
 const kernel_table *kernels_naive_bf16(void) {
   static const kernel_table table = TABLE("naive-bf16", _bf16);
+  return &table;
+}
+
+const kernel_table *kernels_naive_fp16(void) {
+  static const kernel_table table = TABLE("naive-fp16", _fp16);
   return &table;
 }

@@ -5,3 +5,4 @@
 
 const kernel_table *kernels_naive(void);
 const kernel_table *kernels_naive_bf16(void); // linear layers on rounded operands
+const kernel_table *kernels_naive_fp16(void);

@@ -140,7 +140,9 @@ static void microbatches_add_up(void **state) {
 static void every_tensor_agrees(void **state) {
   (void)state;
   static const char *const grids[] = {
-      "plan.width=16 plan.height=16", "plan.width=7 plan.height=5 train.precision=bf16",
+      "plan.width=16 plan.height=16",
+      "plan.width=9 plan.height=6 train.precision=fp16",
+      "plan.width=7 plan.height=5 train.precision=bf16",
       "plan.width=1 plan.height=3 machine.pe.sram_bytes=256KiB",
       "plan.width=13 plan.height=1 machine.pe.sram_bytes=256KiB",
       "model.position=learned model.activation=gelu model.tied=true model.bias=false plan.width=5 plan.height=8"};

@@ -1,5 +1,6 @@
 // GPT-2 weights in the layouts of others: names, shapes and transpositions written out here once more, a round
 // trip with equal bytes, and files that do not fit.
+#include "tests/gpt2_journey.h"
 #include "tests/support.h"
 
 #include <stdio.h>
@@ -189,11 +190,19 @@ static void reads_llmc(void **state) {
   support_failed(gpt2_read(&f->g, path_of(f, "m.bin"), again, &st), &st, CODE_DATA, "version 5");
 }
 
+// Loads, trains a step, goes out and comes back.
+static void journeys(void **state) {
+  (void)state;
+  gpt2_journey_run(&(gpt2_journey){.layers = 3, .width = 24, .heads = 2, .vocab = 37, .padded_vocab = 48, .positions = 20,
+                                   .seq = 16, .batch = 3});
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
       TEST(writes_their_names_and_shapes), TEST(comes_back_byte_by_byte), TEST(untied_and_shorter),
       TEST(refuses_what_gpt2_is_not),      TEST(reads_llmc),
+      cmocka_unit_test(journeys),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,7 @@
 #include "base/random.h"
 #include "model/compute/execute.h"
 #include "model/compute/kernels_level.h"
+#include "model/compute/train_options.h"
 #include "tests/kernels_naive.h"
 
 static arena *memory;
@@ -268,21 +269,23 @@ static void run_copy(const kernel_table *k, const tensors *ts, const graph_node 
   k->run[n->op](&c);
 }
 
-static const kernel_table *definition(bool bf16) { return bf16 ? kernels_naive_bf16() : kernels_naive(); }
+static const kernel_table *definition(precision_kind p) {
+  return p == PRECISION_BF16 ? kernels_naive_bf16() : p == PRECISION_FP16 ? kernels_naive_fp16() : kernels_naive();
+}
 
-static const kernel_table *fast_table(u32 level, bool bf16) {
+static const kernel_table *fast_table(u32 level, precision_kind p) {
   const kernels_level *k = kernels_level_get(level);
-  return !k ? NULL : bf16 ? &k->bf16 : &k->table;
+  return !k ? NULL : p == PRECISION_BF16 ? &k->bf16 : p == PRECISION_FP16 ? &k->fp16 : &k->table;
 }
 
 // Naive and all levels from the same state: levels agree in bytes, and with the definition.
-static void check_precision(const tensors *ts, const graph_node *n, bool bf16) {
+static void check_precision(const tensors *ts, const graph_node *n, precision_kind p) {
   arena_mark mark = arena_save(memory);
   float *exact[NODE_OUT_MAX], *got[NODE_OUT_MAX], *first[NODE_OUT_MAX];
-  run_copy(definition(bf16), ts, n, exact);
+  run_copy(definition(p), ts, n, exact);
   for (u32 l = 0; l < KERNELS_LEVELS; l++) {
     if (!kernels_level_get(l)) continue;
-    run_copy(fast_table(l, bf16), ts, n, got);
+    run_copy(fast_table(l, p), ts, n, got);
     if (l == 0) memcpy(first, got, sizeof got);
     for (u32 i = 0; i < NODE_OUT_MAX; i++) {
       if (!got[i]) continue;
@@ -296,8 +299,7 @@ static void check_precision(const tensors *ts, const graph_node *n, bool bf16) {
 
 static void check_node(const tensors *ts, const graph_node *n) {
   bool linear = n->op == OP_LINEAR || n->op == OP_LINEAR_GRAD_X || n->op == OP_LINEAR_GRAD_W;
-  check_precision(ts, n, false);
-  if (linear) check_precision(ts, n, true);
+  for (precision_kind p = PRECISION_FP32; p <= (linear ? PRECISION_FP16 : PRECISION_FP32); p++) check_precision(ts, n, p);
 }
 
 // May this output of the operation be written as well as added to, by every table?
@@ -530,8 +532,7 @@ static void test_rotary_layouts_are_permutations(void **s) {
 }
 
 // Numbers of every size, zeros, subnormals and infinities: the instruction and its emulation agree in bytes.
-static void test_bf16_levels_agree(void **s) {
-  (void)s;
+static void check_levels(precision_kind p) {
   shape h = {1, 40, 4, 60, 37, 3, ACT_RELU2, POSITION_ALIBI, false, .bias = true};
   graph g = built(&h);
   for (u32 n = 0; n < g.backward_end; n++) {
@@ -544,16 +545,51 @@ static void test_bf16_levels_agree(void **s) {
         ts.data[t][i] = i % 97 == 5 ? 0x1p-140f : i % 991 == 7 ? INFINITY : ldexpf(value_at(t, i), power);
       }
     float *first[NODE_OUT_MAX], *got[NODE_OUT_MAX];
-    run_copy(fast_table(0, true), &ts, node, first);
+    run_copy(fast_table(0, p), &ts, node, first);
     for (u32 l = 1; l < KERNELS_LEVELS; l++) {
-      if (!fast_table(l, true)) continue;
-      run_copy(fast_table(l, true), &ts, node, got);
+      if (!fast_table(l, p)) continue;
+      run_copy(fast_table(l, p), &ts, node, got);
       for (u32 i = 0; i < NODE_OUT_MAX; i++)
         for (size_t k = 0; got[i] && k < tensor_count(&g, node->out[i]); k++)
           if (memcmp(&first[i][k], &got[i][k], sizeof(float)) && !(isnan(first[i][k]) && isnan(got[i][k])))
             fail_msg("%s: level %u has %a, not %a", node->name, l, got[i][k], first[i][k]);
     }
   }
+}
+
+static void test_bf16_levels_agree(void **s) {
+  (void)s;
+  check_levels(PRECISION_BF16);
+}
+
+static void test_fp16_levels_agree(void **s) {
+  (void)s;
+  check_levels(PRECISION_FP16);
+}
+
+// Products with 1: what comes out is the rounded operand. Boundaries, and every size between them.
+static void test_fp16_rounding(void **s) {
+  (void)s;
+  static const float cases[][2] = {{1.00048828125f, 1}, {1.00048840045929f, 1.0009765625f}, {1.00146484375f, 1.001953125f},
+                                   {65519, 65504}, {65520, INFINITY}, {-65520, -INFINITY}, {0x1p-25f, 0},
+                                   {0x1.000002p-25f, 0x1p-24f}, {0x1.8p-24f, 0x1p-23f}, {0x1.ff8p-15f, 0x1.ff8p-15f},
+                                   {0x1.fffp-15f, 0x1p-14f}, {-0x1p-14f, -0x1p-14f}, {3, 3}};
+  shape h = {1, 16, 1, 17, 1, 1, ACT_RELU2, POSITION_NONE, false, .bias = false};
+  graph g = built(&h);
+  const graph_node *n = &g.nodes[0];
+  while (n->op != OP_LINEAR || g.tensors[n->in[1]].rows != h.width) n++;
+  tensors ts = filled(&g);
+  for (u32 i = 0; i < COUNT_OF(cases); i++)
+    for (u32 l = 0; l < KERNELS_LEVELS; l++) {
+      if (!fast_table(l, PRECISION_FP16)) continue;
+      memset(ts.data[n->in[0]], 0, h.width * sizeof(float));
+      memset(ts.data[n->in[1]], 0, h.width * h.width * sizeof(float));
+      ts.data[n->in[0]][0] = cases[i][0];
+      ts.data[n->in[1]][0] = 1;
+      float *got[NODE_OUT_MAX];
+      run_copy(fast_table(l, PRECISION_FP16), &ts, n, got);
+      if (got[0][0] != cases[i][1]) fail_msg("level %u: %a is %a, not %a", l, cases[i][0], got[0][0], cases[i][1]);
+    }
 }
 
 static void test_best_level_is_chosen(void **s) {
@@ -579,6 +615,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_rotary_is_relative, setup, teardown),
       cmocka_unit_test_setup_teardown(test_rotary_layouts_are_permutations, setup, teardown),
       cmocka_unit_test_setup_teardown(test_bf16_levels_agree, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_fp16_levels_agree, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_fp16_rounding, setup, teardown),
       cmocka_unit_test_setup_teardown(test_best_level_is_chosen, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 // A hundred steps by the fast kernels and by the definition: the loss curves agree to rounding, in fp32 and
-// with operands rounded to bfloat16, and recomputation changes no byte of them.
+// with operands rounded to bfloat16 and fp16, and recomputation changes no byte of them.
 #include "tests/support.h"
 
 #include <math.h>
@@ -67,7 +67,12 @@ static void bf16_curves(void **state) {
   compare(kernels_fast_bf16(), kernels_naive_bf16(), 5e-3);
 }
 
+static void fp16_curves(void **state) {
+  (void)state;
+  compare(kernels_fast_fp16(), kernels_naive_fp16(), 1e-3);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(fp32_curves), cmocka_unit_test(bf16_curves)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(fp32_curves), cmocka_unit_test(bf16_curves), cmocka_unit_test(fp16_curves)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

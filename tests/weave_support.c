@@ -114,6 +114,7 @@ void weave_case_run(weave_case *c, const char *preset, u32 width, u32 height, df
                            .height = height,
                            .microbatch = c->sequences,
                            .batch = c->sequences,
+                           .loss_scale = 1,
                            .type = (u8)type,
                            .axpy_fp32 = c->axpy_fp32};
   if (!weave_step(&r, c->memory, &c->step, &st)) fail_msg("%ux%u: %s", width, height, st.text);

@@ -18,8 +18,8 @@ enum { LANES_MAX = 8 };
 static const u64 lanes_bytes_max = 208ull << 20;
 // A vocabulary from here on has its head apart: its gradient would dominate the lanes, its logits the block.
 enum { HEAD_APART_VOCAB = 8192 };
-// Floats folded at a time: the chunk's lanes fit a first-level cache.
-enum { FOLD_CHUNK = 1024 };
+// Floats folded at a time.
+enum { FOLD_CHUNK = 16384 };
 
 static bool is_head_param(const graph *g, u32 param) {
   param_role role = g->tensors[g->params[param]].role;
@@ -91,6 +91,19 @@ static bool plan_packing(executor *e, arena *a, status *st) {
   return true;
 }
 
+// An activation's slope is found along with its value and put where its input was, if nothing else reads that.
+static void plan_slopes(executor *e, arena *a) {
+  const graph *g = e->graph;
+  e->node_slopes = arena_array(a, bool, g->node_count);
+  for (u32 n = g->forward_end; n < g->backward_end && e->kernels->slopes; n++) {
+    if (g->nodes[n].op != OP_ACTIVATION_GRAD) continue;
+    u32 readers = 0;
+    for (u32 k = 0; k < g->backward_end; k++)
+      for (u32 i = 0; i < NODE_IN_MAX; i++) readers += g->nodes[k].in[i] == g->nodes[n].in[1];
+    e->node_slopes[n] = e->node_slopes[g->nodes[n].forward] = readers == 2;
+  }
+}
+
 static void plan_lanes(executor *e, arena *a) {
   const graph *g = e->graph;
   e->shared = arena_array(a, bool, g->param_count);
@@ -116,6 +129,7 @@ executor *executor_open(const executor_setup *s, arena *a, status *st) {
       !plan_packing(e, a, st))
     return NULL;
   plan_lanes(e, a);
+  plan_slopes(e, a);
   if (o.head_apart && !execute_head_open(e, a, st)) return NULL;
   e->losses = arena_take_big(a, s->max_batch * sizeof *e->losses, "losses", st);
   e->clocks = arena_array(a, execute_clock, e->threads);
@@ -229,6 +243,7 @@ static kernel_call call_of(const sequence *s, u32 step) {
   bool second = step >= e->order.forward_end;
   kernel_call c = {.graph = g, .node = node, .seq = g->seq, .scratch = s->scratch};
   c.accumulate = accumulate_of(s, index);
+  c.slopes = s->run->grads && e->node_slopes[index];
   c.loss_scale = 1.0 / s->run->targets;
   if (e->node_packed[index] != GRAPH_NONE) c.packed = e->packed[e->node_packed[index]].to;
   for (u32 i = 0; i < NODE_IN_MAX; i++) {
@@ -329,6 +344,25 @@ static size_t param_count(const graph *g, u32 param) {
   return (size_t)t->rows * t->cols;
 }
 
+// to[k] = ((from[0][k] + from[1][k]) + from[2][k]) + ..., a few values at a time so that all lanes are read side by
+// side: memory answers many streams faster than one after the other. `to` may be from[0].
+static void fold_chunk(const float *const *from, u32 lanes, size_t n, float *to) {
+  enum { SIDE = 16 };
+  size_t k = 0;
+  for (; k + SIDE <= n; k += SIDE) {
+    float sum[SIDE];
+    memcpy(sum, from[0] + k, sizeof sum);
+    for (u32 l = 1; l < lanes; l++)
+      for (u32 i = 0; i < SIDE; i++) sum[i] += from[l][k + i];
+    memcpy(to + k, sum, sizeof sum);
+  }
+  for (; k < n; k++) {
+    float sum = from[0][k];
+    for (u32 l = 1; l < lanes; l++) sum += from[l][k];
+    to[k] = sum;
+  }
+}
+
 // Every thread of the region calls this; chunks go around the threads.
 static void fold_lanes(const execute_run *r) {
   const executor *e = r->e;
@@ -338,11 +372,9 @@ static void fold_lanes(const execute_run *r) {
     for (size_t i = 0; i < count; i += FOLD_CHUNK, chunk++) {
       if (chunk % threads != mine) continue;
       size_t n = count - i < FOLD_CHUNK ? count - i : FOLD_CHUNK;
-      float *to = r->grads[p] + i;
-      for (u32 l = 1; l < r->lanes; l++) {
-        const float *from = lane_sum(r, l, p) + i;
-        for (size_t k = 0; k < n; k++) to[k] += from[k];
-      }
+      const float *from[LANES_MAX];
+      for (u32 l = 0; l < r->lanes; l++) from[l] = lane_sum(r, l, p) + i;
+      fold_chunk(from, r->lanes, n, r->grads[p] + i);
     }
   }
 #pragma omp barrier

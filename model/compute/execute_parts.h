@@ -36,6 +36,7 @@ struct executor {
   packed_weight *packed;
   u32 packed_count, pack_tasks;
   u32 *node_packed;      // per node: index into packed, or GRAPH_NONE
+  bool *node_slopes;     // per node: an activation whose input becomes its slope where gradients follow, or its gradient
   struct {
     float *logits, *parts, *sums, *loss;
     u32 node, embed_grad; // the unembedding, and what adds to its embedding

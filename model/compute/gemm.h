@@ -2,7 +2,7 @@
 // multiply-adds over k, cut into blocks of GEMM_KC, so every level gives the same bytes.
 #pragma once
 
-#include "model/compute/vector.h"
+#include "model/compute/fp16.h"
 
 // A micro-tile is GEMM_MR rows by GEMM_NR columns held in registers.
 #if LEVEL >= 4
@@ -40,9 +40,10 @@ typedef struct gemm_job {
   float alpha;
   bool accumulate;     // add to C instead of writing it
   const float *init;   // n values that C begins with in every row, or NULL
-  const float *packed; // B as gemm_pack_weight leaves it, and then rows of A are read where they lie; or NULL
+  const float *packed; // B as gemm_pack_weight leaves it, and then rows of fp32 A are read where they lie; or NULL
   gemm_after *after;   // called on blocks of C as they are finished, while they are in the cache; or NULL
   const void *after_user;
+  float fp16;          // not 0: operands are rounded to fp16, A multiplied by this power of two and C divided by it
   float *scratch;      // GEMM_SCRATCH floats, aligned to 64 bytes
 } gemm_job;
 
@@ -55,8 +56,6 @@ typedef struct gemm_tile {
   bool accumulate;
   const float *init; // added to the product in every row, or NULL
 } gemm_tile;
-
-typedef float quad __attribute__((vector_size(16)));
 
 INLINE quad quad_load(const float *p) {
   quad q;
@@ -134,9 +133,9 @@ INLINE void gemm_store(const vf acc[GEMM_MR][GEMM_NV], const gemm_tile *t) {
     }
 }
 
-// What will be added to is on its way while the product is computed.
+// What will be written is on its way while the product is computed.
 INLINE void gemm_expect(const gemm_tile *t) {
-  for (u32 i = 0; t->accumulate && i < t->rows; i++)
+  for (u32 i = 0; i < t->rows; i++)
     for (u32 j = 0; j < GEMM_NR; j += 16) __builtin_prefetch(t->c + i * t->c_row + j, 1);
 }
 
@@ -179,14 +178,17 @@ static inline void gemm_block(const gemm_job *g, const gemm_part *p) {
   float *a_panel = g->scratch + (size_t)GEMM_KC * GEMM_NC;
   bool accumulate = g->accumulate || p->q, last = p->q + p->k == g->k;
   const float *init = g->init && !p->q ? g->init + p->j : NULL;
+  float alpha = g->fp16 != 0 ? g->alpha / g->fp16 : g->alpha;
+  bool in_place = g->packed && g->fp16 == 0;
   for (u32 i = 0; i < g->m; i += GEMM_MR) {
     u32 rows = g->m - i < GEMM_MR ? g->m - i : GEMM_MR;
     const float *a = g->a.p + i * g->a.row + p->q * g->a.col;
-    if (!g->packed) gemm_pack((matrix_view){a, g->a.row, g->a.col}, rows, p->k, GEMM_MR, a_panel);
+    if (!in_place) gemm_pack((matrix_view){a, g->a.row, g->a.col}, rows, p->k, GEMM_MR, a_panel);
+    if (g->fp16 != 0) fp16_round_packed(a_panel, (size_t)p->k * GEMM_MR, g->fp16);
     for (u32 j = 0; j < p->n; j += GEMM_NR) {
       u32 cols = p->n - j < GEMM_NR ? p->n - j : GEMM_NR;
-      gemm_tile t = {g->c + i * g->c_row + p->j + j, g->c_row, rows, cols, g->alpha, accumulate, init ? init + j : NULL};
-      if (g->packed)
+      gemm_tile t = {g->c + i * g->c_row + p->j + j, g->c_row, rows, cols, alpha, accumulate, init ? init + j : NULL};
+      if (in_place)
         gemm_micro(p->k, a, g->a.row, 1, p->panels + (size_t)j * p->k, &t);
       else
         gemm_micro_packed(p->k, a_panel, p->panels + (size_t)j * p->k, &t);
@@ -206,14 +208,16 @@ static inline void gemm_run(const gemm_job *g) {
         p.panels = g->packed + q * gemm_whole_panels(g->n) + (size_t)j * p.k;
       else
         gemm_pack_b((matrix_view){g->b.p + q * g->b.row + j * g->b.col, g->b.row, g->b.col}, p.n, p.k, g->scratch);
+      if (!g->packed && g->fp16 != 0) fp16_round_packed(g->scratch, gemm_whole_panels(p.n) * p.k, 1);
       gemm_block(g, &p);
     }
 }
 
 // All of B as gemm_run takes it in job.packed: blocks of GEMM_KC terms one after the other, panels in each.
-// Block `block` of them.
-static inline void gemm_pack_weight(matrix_view b, u32 n, u32 k, u32 block, float *to) {
-  u32 q = block * GEMM_KC;
-  gemm_pack_b((matrix_view){b.p + q * b.row, b.row, b.col}, n, k - q < GEMM_KC ? k - q : GEMM_KC,
-              to + q * gemm_whole_panels(n));
+// Block `block` of them, rounded to fp16 if wanted.
+static inline void gemm_pack_weight(matrix_view b, u32 n, u32 k, u32 block, bool fp16, float *to) {
+  u32 q = block * GEMM_KC, terms = k - q < GEMM_KC ? k - q : GEMM_KC;
+  to += q * gemm_whole_panels(n);
+  gemm_pack_b((matrix_view){b.p + q * b.row, b.row, b.col}, n, terms, to);
+  if (fp16) fp16_round_packed(to, gemm_whole_panels(n) * terms, 1);
 }

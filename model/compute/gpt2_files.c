@@ -217,10 +217,8 @@ static bool check_header(const graph *g, const char *path, const i32 *h, status 
   return true;
 }
 
-static bool read_llmc(const graph *g, const char *path, float *const *params, arena *a, status *st) {
-  char *bytes = NULL;
-  size_t size = 0, at = LLMC_HEADER * sizeof(i32);
-  if (!file_read(path, a, &bytes, &size, st)) return false;
+static bool copy_llmc(const graph *g, const char *path, const char *bytes, size_t size, float *const *params, status *st) {
+  size_t at = LLMC_HEADER * sizeof(i32);
   if (size < at) return status_fail(st, CODE_DATA, "%s: is shorter than a header of llm.c", path);
   i32 h[LLMC_HEADER];
   memcpy(h, bytes, sizeof h);
@@ -238,12 +236,22 @@ static bool read_llmc(const graph *g, const char *path, float *const *params, ar
   return true;
 }
 
+// Mapped, not read: GPT-2's smallest is half a GB.
+static bool read_llmc(const graph *g, const char *path, float *const *params, status *st) {
+  const void *bytes;
+  size_t size;
+  if (!file_map(path, &bytes, &size, st)) return false;
+  bool ok = copy_llmc(g, path, bytes, size, params, st);
+  file_unmap(bytes, size);
+  return ok;
+}
+
 bool gpt2_read(const graph *g, const char *path, float *const *params, status *st) {
   const model_spec *m = &g->model;
   if (m->norm != NORM_LAYERNORM || m->block != BLOCK_SERIAL || m->activation == ACT_SWIGLU)
     return status_fail(st, CODE_CONFIG, "%s: a GPT-2 has LayerNorm, serial blocks and no gate; the model differs", path);
   arena *a = arena_create("gpt2");
-  bool ok = text_ends(path, ".bin") ? read_llmc(g, path, params, a, st)
+  bool ok = text_ends(path, ".bin") ? read_llmc(g, path, params, st)
                                     : read_safetensors(g, is_folder(path) ? arena_format(a, "%s/model.safetensors", path) : path,
                                                        params, a, st);
   arena_destroy(a);

@@ -6,15 +6,15 @@
 #include "model/compute/kernel_norm.h"
 #include "model/compute/vecmath.h"
 
-// Queries per strip: whole micro-tiles on every level (8, 6 or 4 rows), and the same on all of them because
-// dK and dV are rounded once per strip.
-enum { STRIP = 24, PAD = 32 };
+// Queries per strip, the same on all levels because dK and dV are rounded once per strip. A group of queries or
+// keys is whole micro-tiles on every level (8, 6 or 4 rows), so that what is left out is the same on all of them.
+enum { GROUP = 24, STRIP = 4 * GROUP, PAD = 32 };
+_Static_assert(GROUP % GEMM_MR == 0 && STRIP % LANES == 0, "tiles lie in groups, strips are whole vectors");
 
 // Scratch of one head; panels as gemm_pack_b makes them.
 typedef struct attention_work {
   float *k_across, *v_across; // B operands of q k^T and dy v^T: [dh][keys]
   float *k_along, *v_along;   // B operands of dS k and P v: [keys][dh]
-  float *q_rows, *dy_rows;    // A operands of the strip: panels [dh][GEMM_MR]
   float *q_along, *dy_along;  // B operands of dS^T q and P^T dy: [STRIP][dh]
   float *p, *ds;              // [STRIP][p_row]
   size_t p_row;
@@ -47,7 +47,6 @@ static size_t attention_layout(u32 seq, u32 dh, float *at, attention_work *w) {
     size_t count;
   } parts[] = {{&w->k_across, keys * dh},       {&w->v_across, keys * dh},
                {&w->k_along, keys * wide_dh},   {&w->v_along, keys * wide_dh},
-               {&w->q_rows, STRIP * wide_dh},   {&w->dy_rows, STRIP * wide_dh},
                {&w->q_along, STRIP * wide_dh},  {&w->dy_along, STRIP * wide_dh},
                {&w->p, STRIP * w->p_row},       {&w->ds, STRIP * w->p_row}};
   for (u32 i = 0; i < COUNT_OF(parts); i++) {
@@ -80,114 +79,125 @@ static attention_strip strip_at(const attention_head *h, u32 start) {
                    : (attention_strip){start, rows, h->seq, h->seq};
 }
 
-// Packs rows of a strip as an A operand.
-static void strip_rows(const float *from, size_t row, u32 rows, u32 dh, float *to) {
-  for (u32 i = 0; i < rows; i += GEMM_MR)
-    gemm_pack((matrix_view){from + i * row, row, 1}, rows - i < GEMM_MR ? rows - i : GEMM_MR, dh, GEMM_MR,
-              to + (size_t)i * dh);
+// Columns j.. of a product's row i..: `out` is its first tile.
+INLINE gemm_tile tile_at(gemm_tile out, u32 i, u32 rows, u32 j, u32 cols) {
+  out.c += i * out.c_row + j;
+  out.rows = rows - i < GEMM_MR ? rows - i : GEMM_MR;
+  out.cols = cols - j < GEMM_NR ? cols - j : GEMM_NR;
+  return out;
 }
 
-// out.c[strip][keys] = out.alpha rows x panels, as far as the last query of a group of rows sees; whole
-// panels, zeros beyond the sequence.
-static void strip_scores(const attention_strip *s, u32 dh, const float *rows, const float *across, gemm_tile out) {
-  for (u32 i = 0; i < s->rows; i += GEMM_MR) {
-    u32 count = s->rows - i < GEMM_MR ? s->rows - i : GEMM_MR;
-    for (u32 j = 0; j < strip_sees(s, i + count - 1); j += GEMM_NR) {
-      gemm_tile t = {out.c + i * out.c_row + j, out.c_row, count, GEMM_NR, out.alpha, false, NULL};
-      gemm_micro_packed(dh, rows + (size_t)i * dh, across + (size_t)j * dh, &t);
+// [strip][keys] = rows x panels, as far as the last query of a micro-tile sees; whole panels, zeros beyond the
+// sequence.
+static void strip_scores(const attention_strip *s, u32 dh, matrix_view rows, const float *across, gemm_tile out) {
+  for (u32 i = 0; i < s->rows; i += GEMM_MR)
+    for (u32 j = 0; j < strip_sees(s, i + GEMM_MR - 1); j += GEMM_NR) {
+      gemm_tile t = tile_at(out, i, s->rows, j, j + GEMM_NR);
+      gemm_micro(dh, rows.p + i * rows.row, rows.row, 1, across + (size_t)j * dh, &t);
+    }
+}
+
+// [queries][dh] = weights x panels of all keys, as far as the last query of a micro-tile sees.
+static void strip_by_query(const attention_strip *s, const attention_head *h, matrix_view weights, const float *panels,
+                           gemm_tile out) {
+  for (u32 i = 0; i < s->rows; i += GEMM_MR)
+    for (u32 j = 0; j < h->dh; j += GEMM_NR) {
+      gemm_tile t = tile_at(out, i, s->rows, j, h->dh);
+      gemm_micro(strip_sees(s, i + GEMM_MR - 1), weights.p + i * weights.row, weights.row, 1, panels + (size_t)j * h->seq, &t);
+    }
+}
+
+// [keys][dh] (+)= transposed weights x panels of the strip's queries, from the first group that sees the keys.
+// The first strip to see a key writes, unless the caller wants all of them added.
+static void strip_by_key(const attention_strip *s, const attention_head *h, matrix_view weights, const float *panels,
+                         gemm_tile out) {
+  bool add = out.accumulate;
+  for (u32 i = 0; i < s->keys; i += GEMM_MR) {
+    bool within = h->causal && i >= s->start;
+    u32 skip = within ? (i - s->start) / GROUP * GROUP : 0;
+    out.accumulate = add || (s->start && !within);
+    for (u32 j = 0; j < h->dh; j += GEMM_NR) {
+      gemm_tile t = tile_at(out, i, s->keys, j, h->dh);
+      gemm_micro(s->rows - skip, weights.p + skip * weights.row + i, 1, weights.row,
+                 panels + (size_t)j * s->rows + (size_t)skip * GEMM_NR, &t);
     }
   }
 }
 
-// A product whose left operand is read where it lies.
-typedef struct strip_product {
-  matrix_view a;
-  u32 m, k, n;
-  const float *panels;
-  size_t panel_k; // rows of a panel
-  float *c;
-  size_t c_row;
-  float alpha;
-  bool accumulate;
-  u32 causal; // nonzero: row i uses the first i + causal of k only, the others are zeros
-} strip_product;
-
-static void strip_multiply(const strip_product *p) {
-  for (u32 i = 0; i < p->m; i += GEMM_MR)
-    for (u32 j = 0; j < p->n; j += GEMM_NR) {
-      u32 rows = p->m - i < GEMM_MR ? p->m - i : GEMM_MR, cols = p->n - j < GEMM_NR ? p->n - j : GEMM_NR;
-      u32 k = p->causal && i + rows - 1 + p->causal < p->k ? i + rows - 1 + p->causal : p->k;
-      gemm_tile t = {p->c + i * p->c_row + j, p->c_row, rows, cols, p->alpha, p->accumulate, NULL};
-      gemm_micro(k, p->a.p + i * p->a.row, p->a.row, p->a.col, p->panels + j * p->panel_k, &t);
-    }
-}
-
-// The lane's share of the bias and mask: scores of keys j .. j + VW for query i.
-INLINE vf biased(const float *s, u32 j, u32 i, float slope) {
-  vf distance = vf_abs(vf_iota() + ((float)j - (float)i));
-  return vf_fma(vf_set(-slope), distance, vf_load(s + j));
-}
-
-// Makes keys beyond those that are seen harmless up to a whole number of lanes; returns that number.
-INLINE u32 mask_row(float *s, u32 seen, float masked) {
-  u32 end = (seen + LANES - 1) / LANES * LANES;
-  for (u32 j = seen; j < end; j++) s[j] = masked;
-  return end;
-}
-
-// A query of a strip and what it sees.
+// A query and the keys that it sees; weights of further keys up to `keys` are zeros.
 typedef struct attention_query {
   u32 index, seen, keys;
   float slope;
 } attention_query;
 
 INLINE attention_query strip_query(const attention_head *h, const attention_strip *s, u32 i) {
-  return (attention_query){s->start + i, strip_sees(s, i), s->keys, h->slope};
+  u32 group_end = (s->start + i) / GROUP * GROUP + GROUP;
+  return (attention_query){s->start + i, strip_sees(s, i), h->causal && group_end < s->keys ? group_end : s->keys, h->slope};
 }
 
-// Scores of one query become e^(score - max), zeros up to `keys`; returns max and sum.
-static void softmax_row(float *s, attention_query a, float ret_max_sum[2]) {
-  u32 end = mask_row(s, a.seen, -INFINITY);
+INLINE vf seen_or(vf x, u32 j, const attention_query *a, float other) {
+  if (j + VW <= a->seen) return x;
+  return vf_select(vi_iota() < (i32)(a->seen - j), x, vf_set(other));
+}
+
+// Scores of keys j .. j + VW with their bias; -inf where they are not seen.
+INLINE vf biased(const float *s, u32 j, const attention_query *a) {
+  vf x = vf_load(s + j);
+  if (a->slope != 0) x = vf_fma(vf_set(-a->slope), vf_abs(vf_iota() + ((float)j - (float)a->index)), x);
+  return seen_or(x, j, a, -INFINITY);
+}
+
+INLINE u32 whole_lanes(u32 n) { return (n + LANES - 1) / LANES * LANES; }
+
+INLINE void clear_unseen(float *s, const attention_query *a) {
+  for (u32 j = whole_lanes(a->seen); j < a->keys; j += LANES)
+    for (u32 q = 0; q < PARTS; q++) vf_store(s + j + q * VW, vf_set(0));
+}
+
+// Scores of one query become e^(score - max); returns max and sum.
+INLINE void softmax_row(float *s, attention_query a, float *ret_max, float *ret_sum) {
+  u32 end = whole_lanes(a.seen);
   wide most = wide_set(-INFINITY), sum = wide_set(0);
   for (u32 j = 0; j < end; j += LANES)
-    for (u32 q = 0; q < PARTS; q++) {
-      vf x = biased(s, j + q * VW, a.index, a.slope);
-      vf_store(s + j + q * VW, x);
-      most.part[q] = vf_max(x, most.part[q]);
-    }
+    for (u32 q = 0; q < PARTS; q++) most.part[q] = vf_max(biased(s, j + q * VW, &a), most.part[q]);
   float top = wide_max(most);
   for (u32 j = 0; j < end; j += LANES)
     for (u32 q = 0; q < PARTS; q++) {
-      vf e = vf_exp(vf_load(s + j + q * VW) - top);
+      vf e = vf_exp_low(biased(s, j + q * VW, &a) - top);
       vf_store(s + j + q * VW, e);
       sum.part[q] += e;
     }
-  if (end < a.keys) memset(s + end, 0, (a.keys - end) * sizeof *s);
-  ret_max_sum[0] = top;
-  ret_max_sum[1] = wide_sum(sum);
+  clear_unseen(s, &a);
+  *ret_max = top;
+  *ret_sum = wide_sum(sum);
+}
+
+static void attention_forward_strip(const attention_head *h, const attention_work *w, float *y, float *lse, u32 start) {
+  attention_strip s = strip_at(h, start);
+  size_t width = h->row / 3;
+  float top[STRIP], sum[STRIP];
+  strip_scores(&s, h->dh, (matrix_view){h->q + start * h->row, h->row, 1}, w->k_across,
+               (gemm_tile){.c = w->p, .c_row = w->p_row, .alpha = h->scale});
+  for (u32 i = 0; i < s.rows; i++) softmax_row(w->p + i * w->p_row, strip_query(h, &s, i), &top[i], &sum[i]);
+  for (u32 i = s.rows; i < STRIP; i++) top[i] = 0, sum[i] = 1;
+  for (u32 i = 0; i < STRIP; i += VW) {
+    vf all = vf_load(sum + i);
+    vf_store(top + i, vf_load(top + i) + vf_log(all));
+    vf_store(sum + i, 1.0f / all);
+  }
+  float *out = y + start * width;
+  strip_by_query(&s, h, (matrix_view){w->p, w->p_row, 1}, w->v_along, (gemm_tile){.c = out, .c_row = width, .alpha = 1});
+  for (u32 i = 0; i < s.rows; i++) {
+    lse[(size_t)(start + i) * h->heads + h->head] = top[i];
+    float *row = out + i * width;
+    for (u32 d = 0; d < h->dh; d += VW) row_put(row, d, h->dh, row_part(row, d, h->dh, 0) * sum[i]);
+  }
 }
 
 static void attention_forward_head(const attention_head *h, const attention_work *w, float *y, float *lse) {
-  size_t width = h->row / 3;
   gemm_pack_b((matrix_view){h->k, 1, h->row}, h->seq, h->dh, w->k_across);
   gemm_pack_b((matrix_view){h->v, h->row, 1}, h->dh, h->seq, w->v_along);
-  for (u32 start = 0; start < h->seq; start += STRIP) {
-    attention_strip s = strip_at(h, start);
-    float inverse[STRIP];
-    strip_rows(h->q + start * h->row, h->row, s.rows, h->dh, w->q_rows);
-    strip_scores(&s, h->dh, w->q_rows, w->k_across, (gemm_tile){.c = w->p, .c_row = w->p_row, .alpha = h->scale});
-    for (u32 i = 0; i < s.rows; i++) {
-      float max_sum[2];
-      softmax_row(w->p + i * w->p_row, strip_query(h, &s, i), max_sum);
-      inverse[i] = 1.0f / max_sum[1];
-      lse[(size_t)(start + i) * h->heads + h->head] = max_sum[0] + vf_log(vf_set(max_sum[1]))[0];
-    }
-    float *out = y + start * width;
-    strip_multiply(&(strip_product){{w->p, w->p_row, 1}, s.rows, s.keys, h->dh, w->v_along, h->seq, out, width,
-                                    1, false, s.first});
-    for (u32 i = 0; i < s.rows; i++)
-      for (u32 d = 0; d < h->dh; d++) out[i * width + d] *= inverse[i];
-  }
+  for (u32 start = 0; start < h->seq; start += STRIP) attention_forward_strip(h, w, y, lse, start);
 }
 
 static void attention(const kernel_call *c) {
@@ -212,18 +222,15 @@ INLINE float row_dot(const float *a, const float *b, u32 n) {
 }
 
 // Scores become probabilities p and dP becomes dS = p (dP - delta), both zero for keys that are not seen.
-static void softmax_grad_row(float *p, float *ds, attention_query a, const float lse_delta[2]) {
-  u32 end = mask_row(p, a.seen, -INFINITY);
-  mask_row(ds, a.seen, 0);
+INLINE void softmax_grad_row(float *p, float *ds, attention_query a, float lse, float delta) {
+  u32 end = whole_lanes(a.seen);
   for (u32 j = 0; j < end; j += VW) {
-    vf e = vf_exp(biased(p, j, a.index, a.slope) - lse_delta[0]);
+    vf e = vf_exp_low(biased(p, j, &a) - lse);
     vf_store(p + j, e);
-    vf_store(ds + j, e * (vf_load(ds + j) - lse_delta[1]));
+    vf_store(ds + j, seen_or(e * (vf_load(ds + j) - delta), j, &a, 0));
   }
-  if (end < a.keys) {
-    memset(p + end, 0, (a.keys - end) * sizeof *p);
-    memset(ds + end, 0, (a.keys - end) * sizeof *ds);
-  }
+  clear_unseen(p, &a);
+  clear_unseen(ds, &a);
 }
 
 // What the gradient reads and writes of one head; dy and y have rows of the model's width.
@@ -238,23 +245,18 @@ static void attention_grad_strip(const attention_head *h, const attention_work *
   attention_strip s = strip_at(h, start);
   size_t width = h->row / 3;
   const float *q = h->q + start * h->row, *dy = g->dy + start * width, *y = g->y + start * width;
-  strip_rows(q, h->row, s.rows, h->dh, w->q_rows);
-  strip_rows(dy, width, s.rows, h->dh, w->dy_rows);
-  strip_scores(&s, h->dh, w->q_rows, w->k_across, (gemm_tile){.c = w->p, .c_row = w->p_row, .alpha = h->scale});
-  strip_scores(&s, h->dh, w->dy_rows, w->v_across, (gemm_tile){.c = w->ds, .c_row = w->p_row, .alpha = 1});
-  for (u32 i = 0; i < s.rows; i++) {
-    float lse_delta[2] = {g->lse[(size_t)(start + i) * h->heads + h->head],
-                          row_dot(dy + i * width, y + i * width, h->dh)};
-    softmax_grad_row(w->p + i * w->p_row, w->ds + i * w->p_row, strip_query(h, &s, i), lse_delta);
-  }
+  strip_scores(&s, h->dh, (matrix_view){q, h->row, 1}, w->k_across, (gemm_tile){.c = w->p, .c_row = w->p_row, .alpha = h->scale});
+  strip_scores(&s, h->dh, (matrix_view){dy, width, 1}, w->v_across, (gemm_tile){.c = w->ds, .c_row = w->p_row, .alpha = 1});
+  for (u32 i = 0; i < s.rows; i++)
+    softmax_grad_row(w->p + i * w->p_row, w->ds + i * w->p_row, strip_query(h, &s, i),
+                     g->lse[(size_t)(start + i) * h->heads + h->head], row_dot(dy + i * width, y + i * width, h->dh));
   gemm_pack_b((matrix_view){q, h->row, 1}, h->dh, s.rows, w->q_along);
   gemm_pack_b((matrix_view){dy, width, 1}, h->dh, s.rows, w->dy_along);
-  strip_multiply(&(strip_product){{w->ds, w->p_row, 1}, s.rows, s.keys, h->dh, w->k_along, h->seq,
-                                  g->dq + start * h->row, h->row, h->scale, g->accumulate, s.first});
-  strip_multiply(&(strip_product){{w->ds, 1, w->p_row}, s.keys, s.rows, h->dh, w->q_along, s.rows, g->dk,
-                                  h->row, h->scale, true, 0});
-  strip_multiply(&(strip_product){{w->p, 1, w->p_row}, s.keys, s.rows, h->dh, w->dy_along, s.rows, g->dv,
-                                  h->row, 1, true, 0});
+  gemm_tile to = {.c_row = h->row, .alpha = h->scale, .accumulate = g->accumulate};
+  matrix_view p = {w->p, w->p_row, 1}, ds = {w->ds, w->p_row, 1};
+  to.c = g->dq + start * h->row, strip_by_query(&s, h, ds, w->k_along, to);
+  to.c = g->dk, strip_by_key(&s, h, ds, w->q_along, to);
+  to.c = g->dv, to.alpha = 1, strip_by_key(&s, h, p, w->dy_along, to);
 }
 
 static void attention_grad_head(const attention_head *h, const attention_work *w, const attention_grads *g) {
@@ -270,7 +272,6 @@ static void attention_grad(const kernel_call *c) {
   bool accumulate = c->accumulate & 1;
   attention_work w;
   attention_layout(c->seq, dh, c->scratch, &w);
-  if (!accumulate) memset(dqkv, 0, (size_t)c->seq * 3 * width * sizeof *dqkv); // dk and dv add up strips
   for (u32 head = 0; head < c->graph->model.heads; head++) {
     size_t at = (size_t)head * dh;
     attention_head h = attention_head_of(c, c->in[1], head);

@@ -17,37 +17,31 @@ INLINE logistic logistic_of(vf v) {
   return (logistic){vf_select(v >= 0.0f, d, small), small * d};
 }
 
-INLINE vf gelu(vf x) {
-  vf v = 2.0f * x * vf_fma(x * x, vf_set(GELU_B), vf_set(GELU_A));
-  return x * logistic_of(v).value;
-}
+// An activation and its slope at x; what is not used of them is not computed.
+typedef struct curve {
+  vf value, slope;
+} curve;
 
-INLINE vf gelu_slope(vf x) {
-  vf s = x * x;
-  logistic l = logistic_of(2.0f * x * vf_fma(s, vf_set(GELU_B), vf_set(GELU_A)));
+INLINE curve gelu(vf x) {
+  vf s = x * x, inner = vf_fma(s, vf_set(GELU_B), vf_set(GELU_A));
+  logistic l = logistic_of(2.0f * x * inner);
   vf dv = 2.0f * vf_fma(s, vf_set(3.0f * GELU_B), vf_set(GELU_A));
-  return vf_fma(x * l.slope, dv, l.value);
+  return (curve){x * l.value, vf_fma(x * l.slope, dv, l.value)};
 }
 
-INLINE vf gelu_erf(vf x) { return 0.5f * x * (1.0f + vf_erf(x * 0.7071067812f)); }
-
-INLINE vf gelu_erf_slope(vf x) {
-  vf density = 0.3989422804f * vf_exp(-0.5f * x * x);
-  return vf_fma(x, density, 0.5f * (1.0f + vf_erf(x * 0.7071067812f)));
+INLINE curve gelu_erf(vf x) {
+  vf below = 1.0f + vf_erf(x * 0.7071067812f), density = 0.3989422804f * vf_exp(-0.5f * x * x);
+  return (curve){0.5f * x * below, vf_fma(x, density, 0.5f * below)};
 }
 
 // max(0, x), but a NaN stays.
 INLINE vf relu(vf x) { return vf_max(vf_set(0), x); }
 
-INLINE vf relu2(vf x) { return relu(x) * relu(x); }
+INLINE curve relu2(vf x) { return (curve){relu(x) * relu(x), 2.0f * relu(x)}; }
 
-INLINE vf relu2_slope(vf x) { return 2.0f * relu(x); }
-
-INLINE vf silu(vf x) { return x * logistic_of(x).value; }
-
-INLINE vf silu_slope(vf x) {
+INLINE curve silu(vf x) {
   logistic l = logistic_of(x);
-  return vf_fma(x, l.slope, l.value);
+  return (curve){x * l.value, vf_fma(x, l.slope, l.value)};
 }
 
 #define EACH(...)                                                                                  \
@@ -56,17 +50,27 @@ INLINE vf silu_slope(vf x) {
     __VA_ARGS__                                                                                    \
   }
 
+#define EACH_ACTIVATION(kind, DO)                                                                  \
+  switch ((activation_kind)(kind)) {                                                               \
+  case ACT_GELU: DO(gelu) break;                                                                   \
+  case ACT_GELU_ERF: DO(gelu_erf) break;                                                           \
+  case ACT_RELU2: DO(relu2) break;                                                                 \
+  case ACT_SILU: DO(silu) break;                                                                   \
+  case ACT_SWIGLU: require(false); /* is a gate */                                                 \
+  }
+
 static void activation(const kernel_call *c) {
   size_t count = (size_t)c->seq * c->in_cols[0];
-  const float *x = c->in[0];
-  float *y = c->out[0];
-  switch ((activation_kind)c->graph->model.activation) {
-  case ACT_GELU: EACH(row_put(y + i, 0, left, gelu(row_part(x + i, 0, left, 0)));) break;
-  case ACT_GELU_ERF: EACH(row_put(y + i, 0, left, gelu_erf(row_part(x + i, 0, left, 0)));) break;
-  case ACT_RELU2: EACH(row_put(y + i, 0, left, relu2(row_part(x + i, 0, left, 0)));) break;
-  case ACT_SILU: EACH(row_put(y + i, 0, left, silu(row_part(x + i, 0, left, 0)));) break;
-  case ACT_SWIGLU: require(false); // is a gate
+  float *x = c->in[0], *y = c->out[0];
+#define VALUE(act) EACH(row_put(y + i, 0, left, act(row_part(x + i, 0, left, 0)).value);)
+#define BOTH(act) EACH(curve at = act(row_part(x + i, 0, left, 0)); row_put(y + i, 0, left, at.value); row_put(x + i, 0, left, at.slope);)
+  if (c->slopes) {
+    EACH_ACTIVATION(c->graph->model.activation, BOTH)
+  } else {
+    EACH_ACTIVATION(c->graph->model.activation, VALUE)
   }
+#undef VALUE
+#undef BOTH
 }
 
 // to (+)= value
@@ -79,14 +83,12 @@ static void activation_grad(const kernel_call *c) {
   const float *dy = c->in[0], *x = c->in[1];
   float *dx = c->out[0];
   bool add = c->accumulate & 1;
-#define SLOPE(slope)                                                                               \
-  EACH(put_or_add(dx + i, left, row_part(dy + i, 0, left, 0) * slope(row_part(x + i, 0, left, 0)), add);)
-  switch ((activation_kind)c->graph->model.activation) {
-  case ACT_GELU: SLOPE(gelu_slope) break;
-  case ACT_GELU_ERF: SLOPE(gelu_erf_slope) break;
-  case ACT_RELU2: SLOPE(relu2_slope) break;
-  case ACT_SILU: SLOPE(silu_slope) break;
-  case ACT_SWIGLU: require(false);
+#define SLOPE(act)                                                                                 \
+  EACH(put_or_add(dx + i, left, row_part(dy + i, 0, left, 0) * act(row_part(x + i, 0, left, 0)).slope, add);)
+  if (c->slopes) {
+    EACH(put_or_add(dx + i, left, row_part(dy + i, 0, left, 0) * row_part(x + i, 0, left, 0), add);)
+  } else {
+    EACH_ACTIVATION(c->graph->model.activation, SLOPE)
   }
 #undef SLOPE
 }
@@ -96,7 +98,7 @@ static void gate(const kernel_call *c) {
   size_t count = (size_t)c->seq * c->in_cols[0];
   const float *x = c->in[0], *up = c->in[1];
   float *y = c->out[0];
-  EACH(row_put(y + i, 0, left, silu(row_part(x + i, 0, left, 0)) * row_part(up + i, 0, left, 0));)
+  EACH(row_put(y + i, 0, left, silu(row_part(x + i, 0, left, 0)).value * row_part(up + i, 0, left, 0));)
 }
 
 // dgate = dy up silu'(gate) ; dup = dy silu(gate)
@@ -105,8 +107,8 @@ static void gate_grad(const kernel_call *c) {
   const float *dy = c->in[0], *x = c->in[1], *up = c->in[2];
   u32 add = c->accumulate;
   EACH(vf d = row_part(dy + i, 0, left, 0), v = row_part(x + i, 0, left, 0), u = row_part(up + i, 0, left, 0);
-       put_or_add(c->out[0] + i, left, d * u * silu_slope(v), add & 1);
-       put_or_add(c->out[1] + i, left, d * silu(v), add & 2);)
+       curve at = silu(v); put_or_add(c->out[0] + i, left, d * u * at.slope, add & 1);
+       put_or_add(c->out[1] + i, left, d * at.value, add & 2);)
 }
 
 // y = x + scale branch

@@ -20,14 +20,14 @@ INLINE head_part head_part_of(u32 index, u32 size, u32 all) {
 // A chunk's logits, [rows][HEAD_CHUNK]: chunks lie apart, so that one is as good as a small matrix.
 INLINE float *head_chunk(const head_call *h, u32 index) { return h->logits + (size_t)index * HEAD_ROWS * HEAD_CHUNK; }
 
-INLINE void head_logits_of(const head_call *h, u32 index, float *scratch, bool bf16) {
+INLINE void head_logits_of(const head_call *h, u32 index, float *scratch, operand_kind kind) {
   head_part p = head_part_of(index, HEAD_CHUNK, h->vocab);
   float *chunk = head_chunk(h, index);
   product(&(gemm_job){.m = h->rows, .n = p.count, .k = h->width,
                        .a = {h->x, h->width, 1},
                        .b = {h->weight + (size_t)p.first * h->width, 1, h->width},
                        .c = chunk, .c_row = HEAD_CHUNK,
-                       .alpha = h->scale, .scratch = scratch}, bf16);
+                       .alpha = h->scale, .fp16 = kind == OPERANDS_FP16, .scratch = scratch}, kind);
   for (size_t t = 0; t < h->rows; t++) {
     loss_part got = loss_chunk(chunk + t * HEAD_CHUNK, p.count);
     float *to = h->parts + 2 * ((size_t)index * HEAD_ROWS + t);
@@ -56,7 +56,7 @@ static void head_loss(const head_call *h, u32 index, float *scratch) {
   }
 }
 
-INLINE void head_grad_w_of(const head_call *h, u32 index, float *scratch, bool bf16) {
+INLINE void head_grad_w_of(const head_call *h, u32 index, float *scratch, operand_kind kind) {
   head_part p = head_part_of(index, HEAD_CHUNK, h->vocab);
   float *chunk = head_chunk(h, index);
   for (size_t t = 0; t < h->rows; t++) {
@@ -72,10 +72,11 @@ INLINE void head_grad_w_of(const head_call *h, u32 index, float *scratch, bool b
                        .b = {h->x, h->width, 1},
                        .c = h->dweight + (size_t)p.first * h->width, .c_row = h->width,
                        .alpha = h->scale,
-                       .accumulate = h->accumulate_dweight, .scratch = scratch}, bf16);
+                       .accumulate = h->accumulate_dweight,
+                       .fp16 = gradient_scale(h->factor, kind), .scratch = scratch}, kind);
 }
 
-INLINE void head_grad_x_of(const head_call *h, u32 index, float *scratch, bool bf16) {
+INLINE void head_grad_x_of(const head_call *h, u32 index, float *scratch, operand_kind kind) {
   head_part p = head_part_of(index, HEAD_COLUMN_BLOCK, h->width);
   for (u32 i = 0; i * HEAD_CHUNK < h->vocab; i++) {
     head_part v = head_part_of(i, HEAD_CHUNK, h->vocab);
@@ -84,13 +85,15 @@ INLINE void head_grad_x_of(const head_call *h, u32 index, float *scratch, bool b
                          .b = {h->weight + (size_t)v.first * h->width + p.first, h->width, 1},
                          .c = h->dx + p.first, .c_row = h->width,
                          .alpha = h->scale,
-                         .accumulate = i > 0, .scratch = scratch}, bf16);
+                         .accumulate = i > 0,
+                         .fp16 = gradient_scale(h->factor, kind), .scratch = scratch}, kind);
   }
 }
 
 #define HEAD_TASK(name)                                                                                        \
-  static void name(const head_call *h, u32 index, float *scratch) { name##_of(h, index, scratch, false); }     \
-  static void name##_bf16(const head_call *h, u32 index, float *scratch) { name##_of(h, index, scratch, true); }
+  static void name(const head_call *h, u32 index, float *scratch) { name##_of(h, index, scratch, OPERANDS_FP32); } \
+  static void name##_bf16(const head_call *h, u32 index, float *scratch) { name##_of(h, index, scratch, OPERANDS_BF16); } \
+  static void name##_fp16(const head_call *h, u32 index, float *scratch) { name##_of(h, index, scratch, OPERANDS_FP16); }
 HEAD_TASK(head_logits)
 HEAD_TASK(head_grad_w)
 HEAD_TASK(head_grad_x)

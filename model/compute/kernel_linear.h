@@ -5,9 +5,11 @@
 #include "model/compute/gemm_bf16.h"
 #include "model/compute/kernel_elementwise.h"
 
-// Every kernel here exists twice: for fp32, and with operands rounded to bfloat16.
-INLINE void product(const gemm_job *g, bool bf16) {
-  if (bf16)
+// Every kernel here exists for operands in fp32, and rounded to bfloat16 or to fp16.
+typedef enum operand_kind { OPERANDS_FP32, OPERANDS_BF16, OPERANDS_FP16 } operand_kind;
+
+INLINE void product(const gemm_job *g, operand_kind kind) {
+  if (kind == OPERANDS_BF16)
     bf16_run(g);
   else
     gemm_run(g);
@@ -23,12 +25,15 @@ static size_t weight_packed_floats(u32 out, u32 in, bool backward) {
 
 static u32 weight_pack_tasks(const weight_pack *w) { return ((w->backward ? w->out : w->in) + GEMM_KC - 1) / GEMM_KC; }
 
-static void weight_pack_task(const weight_pack *w, u32 task) {
+INLINE void weight_pack_task_of(const weight_pack *w, u32 task, bool fp16) {
   if (w->backward)
-    gemm_pack_weight((matrix_view){w->weight, w->in, 1}, w->in, w->out, task, w->to);
+    gemm_pack_weight((matrix_view){w->weight, w->in, 1}, w->in, w->out, task, fp16, w->to);
   else
-    gemm_pack_weight((matrix_view){w->weight, 1, w->in}, w->out, w->in, task, w->to);
+    gemm_pack_weight((matrix_view){w->weight, 1, w->in}, w->out, w->in, task, fp16, w->to);
 }
+
+static void weight_pack_task(const weight_pack *w, u32 task) { weight_pack_task_of(w, task, false); }
+static void weight_pack_task_fp16(const weight_pack *w, u32 task) { weight_pack_task_of(w, task, true); }
 
 static void weight_pack_task_bf16(const weight_pack *w, u32 task) {
   if (w->backward)
@@ -37,6 +42,9 @@ static void weight_pack_task_bf16(const weight_pack *w, u32 task) {
     bf16_pack_weight((matrix_view){w->weight, 1, w->in}, w->out, w->in, task, w->to);
 }
 
+// Of a job's left operand where that is a gradient.
+INLINE float gradient_scale(double of_mean, operand_kind kind) { return kind == OPERANDS_FP16 ? fp16_gradient_scale(of_mean) : 0; }
+
 // What is done with the blocks of a product as they are finished.
 typedef struct linear_then {
   gemm_after *after;
@@ -44,7 +52,7 @@ typedef struct linear_then {
 } linear_then;
 
 // y = scale (x W^T + bias); the scaled bias lies behind the product's scratch.
-INLINE void linear_of(const kernel_call *c, linear_then then, bool bf16) {
+INLINE void linear_of(const kernel_call *c, linear_then then, operand_kind kind) {
   u32 in = c->in_cols[0], out = c->out_cols[0];
   float scale = (float)c->node->scale, *init = c->in[2] ? c->scratch + GEMM_SCRATCH : NULL;
   for (u32 j = 0; init && j < out; j++) init[j] = scale * c->in[2][j];
@@ -55,13 +63,14 @@ INLINE void linear_of(const kernel_call *c, linear_then then, bool bf16) {
                        .alpha = scale,
                        .accumulate = c->accumulate & 1,
                        .init = init, .packed = c->packed,
+                       .fp16 = kind == OPERANDS_FP16,
                        .after = then.after, .after_user = then.user,
-                       .scratch = c->scratch}, bf16);
+                       .scratch = c->scratch}, kind);
 }
 
 
 // dx = scale dy W
-INLINE void linear_grad_x_of(const kernel_call *c, linear_then then, bool bf16) {
+INLINE void linear_grad_x_of(const kernel_call *c, linear_then then, operand_kind kind) {
   u32 out = c->in_cols[0], in = c->out_cols[0];
   product(&(gemm_job){.m = c->seq, .n = in, .k = out,
                        .a = {c->in[0], out, 1},
@@ -69,29 +78,34 @@ INLINE void linear_grad_x_of(const kernel_call *c, linear_then then, bool bf16) 
                        .c = c->out[0], .c_row = in,
                        .alpha = (float)c->node->scale,
                        .accumulate = c->accumulate & 1,
-                       .packed = c->packed,
+                       .packed = c->packed, .fp16 = gradient_scale(c->loss_scale, kind),
                        .after = then.after, .after_user = then.user,
-                       .scratch = c->scratch}, bf16);
+                       .scratch = c->scratch}, kind);
 }
 
 
-// to[j] = factor * sum over rows of x[row][j] (+ to[j])
+// to[j] = factor * sum over rows of x[row][j] (+ to[j]); a few vectors of columns side by side, whose sums do not
+// wait for each other.
 static inline void column_sums(const float *x, u32 rows, u32 cols, float factor, float *to, bool accumulate) {
-  for (u32 j = 0; j < cols; j += VW) {
-    u32 n = cols - j < VW ? cols - j : VW;
-    vf sum = {0};
-    for (size_t t = 0; t < rows; t++) {
-      const float *p = x + t * cols + j;
-      sum += n == VW ? vf_load(p) : vf_load_some(p, n, 0);
+  enum { SIDE = 8 };
+  for (u32 j = 0; j < cols; j += SIDE * VW) {
+    vf sum[SIDE] = {0};
+    if (j + SIDE * VW <= cols) {
+      for (size_t t = 0; t < rows; t++)
+        for (u32 q = 0; q < SIDE; q++) sum[q] += vf_load(x + t * cols + j + q * VW);
+    } else {
+      for (size_t t = 0; t < rows; t++)
+        for (u32 q = 0; q < SIDE; q++) sum[q] += row_part(x + t * cols, j + q * VW, cols, 0);
     }
-    sum = sum * factor;
-    if (accumulate) sum += n == VW ? vf_load(to + j) : vf_load_some(to + j, n, 0);
-    vf_store_some(to + j, n, sum);
+    for (u32 q = 0; q < SIDE; q++) {
+      vf all = sum[q] * factor;
+      row_put(to, j + q * VW, cols, accumulate ? all + row_part(to, j + q * VW, cols, 0) : all);
+    }
   }
 }
 
 // dW (+)= scale dy^T x ; dbias (+)= scale sum_t dy
-INLINE void linear_grad_w_of(const kernel_call *c, bool bf16) {
+INLINE void linear_grad_w_of(const kernel_call *c, operand_kind kind) {
   u32 out = c->in_cols[0], in = c->in_cols[1];
   float scale = (float)c->node->scale;
   product(&(gemm_job){.m = out, .n = in, .k = c->seq,
@@ -100,7 +114,8 @@ INLINE void linear_grad_w_of(const kernel_call *c, bool bf16) {
                        .c = c->out[0], .c_row = in,
                        .alpha = scale,
                        .accumulate = c->accumulate & 1,
-                       .scratch = c->scratch}, bf16);
+                       .fp16 = gradient_scale(c->loss_scale, kind),
+                       .scratch = c->scratch}, kind);
   if (c->out[1]) column_sums(c->in[0], c->seq, out, scale, c->out[1], c->accumulate >> 1 & 1);
 }
 
@@ -132,20 +147,20 @@ static bool linear_pairs(graph_op first, graph_op second) {
          (first == OP_LINEAR_GRAD_X && (second == OP_ACTIVATION_GRAD || second == OP_GATE_GRAD));
 }
 
-INLINE void linear_pair_of(const kernel_call *first, const kernel_call *second, bool bf16) {
+INLINE void linear_pair_of(const kernel_call *first, const kernel_call *second, operand_kind kind) {
   linear_then then = {after_elementwise, second};
   if (first->node->op == OP_LINEAR)
-    linear_of(first, then, bf16);
+    linear_of(first, then, kind);
   else
-    linear_grad_x_of(first, then, bf16);
+    linear_grad_x_of(first, then, kind);
 }
 
-static void linear(const kernel_call *c) { linear_of(c, (linear_then){0}, false); }
-static void linear_grad_x(const kernel_call *c) { linear_grad_x_of(c, (linear_then){0}, false); }
-static void linear_grad_w(const kernel_call *c) { linear_grad_w_of(c, false); }
-static void linear_pair(const kernel_call *first, const kernel_call *second) { linear_pair_of(first, second, false); }
-
-static void linear_bf16(const kernel_call *c) { linear_of(c, (linear_then){0}, true); }
-static void linear_grad_x_bf16(const kernel_call *c) { linear_grad_x_of(c, (linear_then){0}, true); }
-static void linear_grad_w_bf16(const kernel_call *c) { linear_grad_w_of(c, true); }
-static void linear_pair_bf16(const kernel_call *first, const kernel_call *second) { linear_pair_of(first, second, true); }
+#define LINEAR_KERNELS(suffix, kind)                                                                                  \
+  static void linear##suffix(const kernel_call *c) { linear_of(c, (linear_then){0}, kind); }                          \
+  static void linear_grad_x##suffix(const kernel_call *c) { linear_grad_x_of(c, (linear_then){0}, kind); }            \
+  static void linear_grad_w##suffix(const kernel_call *c) { linear_grad_w_of(c, kind); }                              \
+  static void linear_pair##suffix(const kernel_call *first, const kernel_call *second) { linear_pair_of(first, second, kind); }
+LINEAR_KERNELS(, OPERANDS_FP32)
+LINEAR_KERNELS(_bf16, OPERANDS_BF16)
+LINEAR_KERNELS(_fp16, OPERANDS_FP16)
+#undef LINEAR_KERNELS

@@ -16,6 +16,7 @@ typedef struct kernel_call {
   u32 accumulate;      // as the node's, but for the first contribution to a sum that was not zeroed
   double loss_scale;   // OP_LOSS_GRAD: 1 / targets of the step
   const float *packed; // OP_LINEAR, OP_LINEAR_GRAD_X: the weight as `pack` left it; NULL: not packed
+  bool slopes;         // OP_ACTIVATION: leave the slope at x in x's place; OP_ACTIVATION_GRAD: find it there
   float *scratch;      // kernels->scratch_floats(...) floats, one per thread
 } kernel_call;
 
@@ -55,6 +56,7 @@ typedef struct kernel_table {
   bool (*pairs)(graph_op first, graph_op second); // can `pair` do these two?
   // Two nodes of which the second treats what the first wrote, with the same bytes as one after the other.
   void (*pair)(const kernel_call *first, const kernel_call *second);
+  bool slopes; // kernel_call.slopes is understood
   size_t (*packed_floats)(u32 out, u32 in, bool backward);
   u32 (*pack_tasks)(const weight_pack *w);
   void (*pack)(const weight_pack *w, u32 task);
@@ -68,3 +70,5 @@ const kernel_table *kernels_fast(void); // AVX2 / AVX-512 chosen at run time
 // The same with the operands of linear layers (values and weights, in all three products) rounded to bfloat16 and
 // their sums in fp32. What is stored stays fp32.
 const kernel_table *kernels_fast_bf16(void);
+// The same rounded to fp16; gradients as those of the sum over the step's tokens, so that they stay in its range.
+const kernel_table *kernels_fast_fp16(void);

@@ -39,7 +39,7 @@ MAP(map_tanh, vf_tanh, 0)
 MAP(map_erf, vf_erf, 0)
 MAP(map_log, vf_log, 1)
 
-// Both tables, with a suffix for what they do otherwise.
+// The tables, with a suffix for what they do otherwise.
 #define TABLE(text, suffix, packed)                                                                \
   {.name = text,                                                                                   \
    .run = {[OP_EMBED] = embed,                                                                     \
@@ -64,6 +64,7 @@ MAP(map_log, vf_log, 1)
            [OP_GATE_GRAD] = gate_grad,                                                             \
            [OP_ROTARY_GRAD] = rotary_grad},                                                        \
    .scratch_floats = scratch_floats,                                                               \
+   .slopes = true,                                                                                 \
    .pairs = linear_pairs,                                                                          \
    .pair = linear_pair##suffix,                                                                    \
    .packed_floats = packed,                                                                        \
@@ -77,6 +78,7 @@ MAP(map_log, vf_log, 1)
 const kernels_level LEVEL_NAME(LEVEL) = {
     .table = TABLE(LEVEL_TEXT(LEVEL), , weight_packed_floats),
     .bf16 = TABLE(LEVEL_TEXT(LEVEL) "-bf16", _bf16, weight_packed_words),
+    .fp16 = TABLE(LEVEL_TEXT(LEVEL) "-fp16", _fp16, weight_packed_floats),
     .exp = map_exp,
     .tanh = map_tanh,
     .erf = map_erf,

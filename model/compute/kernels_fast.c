@@ -20,3 +20,4 @@ static const kernels_level *best(void) {
 
 const kernel_table *kernels_fast(void) { return &best()->table; }
 const kernel_table *kernels_fast_bf16(void) { return &best()->bf16; }
+const kernel_table *kernels_fast_fp16(void) { return &best()->fp16; }

@@ -18,7 +18,7 @@ typedef struct gemm_request {
 
 typedef struct kernels_level {
   kernel_table table;
-  kernel_table bf16; // products of operands rounded to bfloat16, everything else as it is
+  kernel_table bf16, fp16; // products of operands rounded to bfloat16 or fp16, everything else as it is
   vecmath_map *exp, *tanh, *erf, *log;
   size_t gemm_scratch_floats;
   void (*gemm)(const gemm_request *r, float *scratch);

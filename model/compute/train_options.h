@@ -5,7 +5,7 @@
 
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE } schedule_kind;
 typedef enum { NUMBERS_COMPUTE, NUMBERS_FABRIC } numbers_kind; // who computes losses and gradients
-typedef enum { PRECISION_FP32, PRECISION_BF16 } precision_kind;
+typedef enum { PRECISION_FP32, PRECISION_BF16, PRECISION_FP16 } precision_kind;
 typedef enum { RECOMPUTE_NONE, RECOMPUTE_BLOCK } recompute_kind;
 typedef enum { VOCAB_BYTES, VOCAB_CHARS } data_vocab_kind;
 typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_NANOGPT, FORMAT_LLMC } data_format_kind;
@@ -30,9 +30,9 @@ typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_NANOGPT, FORMAT_LLMC } data_form
   F(U64, tokens, "tokens", UNIT_NONE, "0", 0, 1e18, NULL,                                          \
     "tokens of the whole training, for time and energy to train; 0 means steps x batch x seq")    \
   F(ENUM, numbers, "numbers", UNIT_NONE, "compute", 0, 0, "compute|fabric",                        \
-    "who computes losses and gradients: the host's backend, or the wavelets of engine.name=fabric")                                            \
-  F(ENUM, precision, "precision", UNIT_NONE, "fp32", 0, 0, "fp32|bf16",                            \
-    "operands of linear layers: fp32, or rounded to bfloat16 with fp32 sums and weights")         \
+    "who computes losses and gradients: the host's backend, or the wavelets of engine.name=fabric") \
+  F(ENUM, precision, "precision", UNIT_NONE, "fp32", 0, 0, "fp32|bf16|fp16",                       \
+    "operands of linear layers: fp32, or rounded to bfloat16 or fp16 with fp32 sums and weights") \
   F(ENUM, recompute, "recompute", UNIT_NONE, "none", 0, 0, "none|block",                           \
     "block runs each block forward again for its gradients instead of keeping what is inside")    \
   F(TEXT, init, "init", UNIT_NONE, "", 0, 0, NULL,                                                 \

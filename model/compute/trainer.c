@@ -51,7 +51,12 @@ static void init_param(const trainer *t, u32 p) {
 }
 
 const kernel_table *trainer_kernels(const train_options *o) {
-  return o->precision == PRECISION_BF16 ? kernels_fast_bf16() : kernels_fast();
+  switch ((precision_kind)o->precision) {
+  case PRECISION_BF16: return kernels_fast_bf16();
+  case PRECISION_FP16: return kernels_fast_fp16();
+  case PRECISION_FP32: break;
+  }
+  return kernels_fast();
 }
 
 trainer *trainer_create(const trainer_setup *s, arena *a, status *st) {

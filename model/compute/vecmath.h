@@ -12,12 +12,12 @@ INLINE vf vf_poly(vf x, const float *c, u32 n) {
   return r;
 }
 
-// Error below 1.1 ulp on [-87.3, 88.3]; below that 0, above it the value at 88.3; NaN stays NaN.
-INLINE vf vf_exp(vf x) {
+// vf_exp for x that is never above 88.3.
+INLINE vf vf_exp_low(vf x) {
   static const float c[] = {0.001392620336f, 0.008363194882f, 0.0416665545f, 0.1666657689f, 0.5f};
   const float lowest = -87.3f, magic = 12582912.0f; // 1.5 x 2^23: adding it rounds to an integer
   vi tiny = x < lowest;
-  x = vf_min(vf_set(88.3f), vf_max(vf_set(lowest), x));
+  x = vf_max(vf_set(lowest), x);
   vf t = vf_fma(x, vf_set(1.44269504f), vf_set(magic));
   vf n = t - magic;
   vf r = vf_fma(n, vf_set(-0.693145752f), x); // ln 2 in two pieces
@@ -27,6 +27,9 @@ INLINE vf vf_exp(vf x) {
   vf y = vf_fma(p, (vf)power, (vf)power);
   return (vf)((vi)y & ~tiny);
 }
+
+// Error below 1.1 ulp on [-87.3, 88.3]; below that 0, above it the value at 88.3; NaN stays NaN.
+INLINE vf vf_exp(vf x) { return vf_exp_low(vf_min(vf_set(88.3f), x)); }
 
 // Error below 2 ulp.
 INLINE vf vf_tanh(vf x) {

@@ -103,25 +103,54 @@ INLINE vf vf_iota(void) {
   return v;
 }
 
+INLINE vi vi_iota(void) {
+  vi v = {0};
+  for (i32 i = 0; i < VW; i++) v[i] = i;
+  return v;
+}
+
 INLINE wide wide_set(float x) {
   wide w;
   for (u32 i = 0; i < PARTS; i++) w.part[i] = vf_set(x);
   return w;
 }
 
+typedef float quad __attribute__((vector_size(16)));
+
+typedef struct quads {
+  quad q[LANES / 4];
+} quads;
+
+INLINE quads quads_of(wide w) {
+#define QUAD(v, i) __builtin_shufflevector(v, v, 4 * (i), 4 * (i) + 1, 4 * (i) + 2, 4 * (i) + 3)
+#if LEVEL >= 4
+  return (quads){{QUAD(w.part[0], 0), QUAD(w.part[0], 1), QUAD(w.part[0], 2), QUAD(w.part[0], 3)}};
+#elif LEVEL == 3
+  return (quads){{QUAD(w.part[0], 0), QUAD(w.part[0], 1), QUAD(w.part[1], 0), QUAD(w.part[1], 1)}};
+#else
+  return (quads){{w.part[0], w.part[1], w.part[2], w.part[3]}};
+#endif
+#undef QUAD
+}
+
 // Lanes folded in halves: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 INLINE float wide_sum(wide w) {
-  float lane[LANES];
-  for (u32 i = 0; i < PARTS; i++) vf_store(lane + i * VW, w.part[i]);
-  for (u32 half = LANES / 2; half; half /= 2)
-    for (u32 i = 0; i < half; i++) lane[i] += lane[i + half];
-  return lane[0];
+  quads s = quads_of(w);
+  quad r = (s.q[0] + s.q[2]) + (s.q[1] + s.q[3]);
+  r += __builtin_shufflevector(r, r, 2, 3, 2, 3);
+  return r[0] + r[1];
+}
+
+// The second where the comparison fails.
+INLINE quad quad_max(quad a, quad b) {
+  typedef i32 mask_type __attribute__((vector_size(16)));
+  mask_type more = a > b;
+  return (quad)((more & (mask_type)a) | (~more & (mask_type)b));
 }
 
 INLINE float wide_max(wide w) {
-  float lane[LANES];
-  for (u32 i = 0; i < PARTS; i++) vf_store(lane + i * VW, w.part[i]);
-  for (u32 half = LANES / 2; half; half /= 2)
-    for (u32 i = 0; i < half; i++) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-  return lane[0];
+  quads s = quads_of(w);
+  quad r = quad_max(quad_max(s.q[0], s.q[2]), quad_max(s.q[1], s.q[3]));
+  r = quad_max(r, __builtin_shufflevector(r, r, 2, 3, 2, 3));
+  return r[0] > r[1] ? r[0] : r[1];
 }
