@@ -190,7 +190,11 @@ bool study_close(study *s, status *st) {
 }
 
 void study_progress(study *s, double work, const char *what) {
-  s->work_done += work;
+  if (s->skipped)
+    s->work -= work;
+  else
+    s->work_done += work;
+  s->skipped = false;
   progress_share(&s->progress, s->work > 0 ? s->work_done / s->work : 0, what);
 }
 

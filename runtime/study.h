@@ -40,6 +40,7 @@ typedef struct study {
   u64 summary;           // row
   const char *statement; // hash of what is stated: a tag of all rows
   u32 known;             // models that were not trained again
+  bool skipped;          // the last one was such: it is no work
   study_sabotage sabotage;
   progress progress;
   double work, work_done; // in the units of the caller
@@ -68,7 +69,8 @@ bool study_close(study *s, status *st);
 // Writes what was printed into the page as STUDY.html and the summary row.
 bool study_finish(study *s, status *st);
 
-void study_progress(study *s, double work, const char *what); // counts work as done; shows how far it is
+// Counts work as done, or as none where study_known had it; shows how far it is.
+void study_progress(study *s, double work, const char *what);
 // CODE_OK, or why to end before the next model; fails with the sentence.
 bool study_go_on(status *st);
 

@@ -54,7 +54,8 @@ bool study_known(study *s, const run_spec *spec, const char *label, arena *a, co
     else if (r->state != RUN_RUNNING && !run_db_remove(s->db, r->id, st))
       return false;
   }
-  if (*ret_row) s->known++;
+  s->skipped = *ret_row != NULL;
+  s->known += s->skipped;
   return true;
 }
 

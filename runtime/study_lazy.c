@@ -133,11 +133,14 @@ static bool measure(lazy_study *l, const lazy_row *r, const lazy_net *n, status 
 static bool run_seed(lazy_study *l, u32 seed, u32 layers_max, status *st) {
   arena *a = arena_create("a seed of a study");
   const lazy_net *n = NULL; // made once it is wanted
+  double depths = 0;
+  for (u32 d = 0; d < l->layers.count; d++) depths += l->layers.values[d];
   bool ok = true;
   for (u32 i = 0; ok && i < l->alphas.count; i++) {
     const lazy_row r = row_of(l, i, seed);
     bool known;
     ok = recall(l, &r, &known, st);
+    if (ok && known) study_progress(l->s, depths, r.label);
     if (!ok || known) continue;
     if (!n) n = lazy_net_create(l->o, r.wish->top.seed, layers_max, run_threads(l->s->base), a, st);
     ok = n && measure(l, &r, n, st);

@@ -91,7 +91,8 @@ static void compare(const transfer_study *t, const transfer_result *r, transfer_
   z->cost_sd = c.sd;
 }
 
-// Worst over sizes. Where seeds disagree by more than what is to be told apart, nothing is said.
+// Worst over sizes. Where seeds disagree by more than what is to be told apart, or an optimum may lie beyond the
+// values, nothing is said.
 static transfer_verdict judge(const transfer_study *t, const transfer_result *r) {
   transfer_verdict verdict = TRANSFER_HOLDS;
   for (u32 i = 1; i < t->size_count; i++) {
@@ -99,6 +100,7 @@ static transfer_verdict judge(const transfer_study *t, const transfer_result *r)
     const double drift = fabs(z->drift), error = z->drift_sd / sqrt(t->o->seeds);
     const double cost_error = z->cost_sd / sqrt(t->o->seeds);
     const bool far = drift > DRIFT_LIMIT && z->cost > COST_LIMIT;
+    if (!far && (z->best.edge || r->sizes[0].best.edge)) verdict = TRANSFER_UNCLEAR; // drift and cost may be larger
     if (!far) continue;
     if (!isfinite(z->cost) || drift - error > DRIFT_LIMIT || z->cost - 2 * cost_error > COST_LIMIT)
       return TRANSFER_DRIFTS;

@@ -48,7 +48,16 @@ bool trial_metric(trial *t, const char *key, u64 step, double value, status *st)
   return study_metric(t->of, t->run, key, step, value, st);
 }
 
+// A stop ends the row, whose model is trained from its beginning when the study goes on.
+static bool go_on(trial *t, status *st) {
+  status quiet = {0};
+  if (study_go_on(st)) return true;
+  run_db_finish(t->of->db, t->run, RUN_KILLED, st->text, &quiet);
+  return false;
+}
+
 bool trial_step(trial *t, status *st) {
+  if (!go_on(t, st)) return false;
   const step_result r = trainer_step(t->trainer, &t->of->data);
   if (r.step == 1) t->loss_first = r.loss;
   t->loss_last = r.loss;

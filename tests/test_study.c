@@ -259,32 +259,44 @@ static void slopes_are_judged(void **state) {
   assert_false(coord_slope(&sizes, lost, 2, 0, 0.2).pass);
 }
 
-// Losses of a parabola around 2^-7; the second size's around `drift` octaves further, seeds to both sides.
-static transfer_verdict verdict_of(double drift, double disagreement) {
+// Losses of a parabola around 2^first; the second size's around `drift` octaves further, seeds to both sides.
+static transfer_verdict verdict_of(double first, double drift, double disagreement, transfer_size sizes[2]) {
   static const double octaves[] = {-9, -8, -7, -6, -5};
-  double values[5] = {0}, loss[2][10], mean[2][5], best[2][2];
+  static double loss[2][10], mean[2][5], best[2][2];
+  double values[5] = {0};
   const transfer_options o = {.seeds = 2};
   transfer_study t = {.o = &o, .values = {values, 5}, .octaves = (double *)(uintptr_t)octaves, .size_count = 2};
-  transfer_size sizes[2] = {{.loss = loss[0], .mean = mean[0], .best_seed = best[0]},
-                            {.loss = loss[1], .mean = mean[1], .best_seed = best[1]}};
-  for (u32 z = 0; z < 2; z++)
+  for (u32 z = 0; z < 2; z++) {
+    sizes[z] = (transfer_size){.loss = loss[z], .mean = mean[z], .best_seed = best[z]};
     for (u32 i = 0; i < 10; i++) {
-      const double at = -7 + z * (drift + (i % 2 ? disagreement : -disagreement));
+      const double at = first + z * (drift + (i % 2 ? disagreement : -disagreement));
       loss[z][i] = 2 + 0.2 * pow(octaves[i / 2] - at, 2);
     }
+  }
   transfer_result r = {.sizes = sizes};
   transfer_decide(&t, &r);
-  assert_int_equal(r.chosen, 2);
+  return r.verdict;
+}
+
+static transfer_verdict verdict_around(double drift, double disagreement) {
+  transfer_size sizes[2];
+  const transfer_verdict verdict = verdict_of(-7, drift, disagreement, sizes);
   assert_true(fabs(sizes[1].drift - drift) < 1e-9);
   assert_true(fabs(sizes[1].moved - (2 + 0.2 * (drift * drift + disagreement * disagreement))) < 1e-9);
-  return r.verdict;
+  return verdict;
 }
 
 static void transfers_are_judged(void **state) {
   (void)state;
-  assert_int_equal(verdict_of(0.1, 0.05), TRANSFER_HOLDS);
-  assert_int_equal(verdict_of(-1, 0.1), TRANSFER_DRIFTS);
-  assert_int_equal(verdict_of(0.6, 0.5), TRANSFER_UNCLEAR);
+  transfer_size sizes[2];
+  assert_int_equal(verdict_around(0.1, 0.05), TRANSFER_HOLDS);
+  assert_int_equal(verdict_around(-1, 0.1), TRANSFER_DRIFTS);
+  assert_int_equal(verdict_around(0.6, 0.5), TRANSFER_UNCLEAR);
+  // At the edge of the values an optimum may lie beyond: that it stays there says nothing.
+  assert_int_equal(verdict_of(-9, -0.2, 0.1, sizes), TRANSFER_UNCLEAR);
+  assert_true(sizes[0].best.edge && sizes[1].best.edge);
+  assert_int_equal(verdict_of(-5.4, 0.3, 0.1, sizes), TRANSFER_UNCLEAR);
+  assert_int_equal(verdict_of(-7, -3, 0.1, sizes), TRANSFER_DRIFTS); // beyond, but far enough
 }
 
 // ---- whole studies, tiny
