@@ -38,10 +38,10 @@ static int drop_folder(void **state) {
 }
 
 // As many processes as asked for, whatever the cores.
-#define LAUNCH "timeout 120 mpirun --oversubscribe --bind-to none -n "
+#define LAUNCH "timeout 300 mpirun --oversubscribe --bind-to none -n "
 #define RUN                                                                                                            \
   " " WEFT_PROGRAM " train --machine mesh16 --data data.txt --threads 1 --set model.layers=2 --set model.width=32"     \
-  " --set model.heads=2 --set train.seq=32 --set train.batch=6 --set train.steps=300 --set train.eval_every=10"        \
+  " --set model.heads=2 --set train.seq=32 --set train.batch=6 --set train.steps=120 --set train.eval_every=10"        \
   " --set train.eval_sequences=5 --set train.checkpoint_every=10 --set train.clip=0.5"
 
 static child shell(int code, const char *line) {
@@ -145,7 +145,7 @@ static void stopped_and_resumed(void **state) {
     assert_true(pid > 1);
     kill((pid_t)pid, SIGUSR1);
     assert_int_equal(told("code"), 75);
-    assert_int_equal(number("s.db", "SELECT status = 'killed' AND steps < 300 FROM run"), 1);
+    assert_int_equal(number("s.db", "SELECT status = 'killed' AND steps < 120 FROM run"), 1);
     snprintf(line, sizeof line, "%s " WEFT_PROGRAM " train --resume 1 --threads 1 --db s.db", ways[i][1]);
     did(0, line);
     assert_true(left("s.db", "s") == alone);

@@ -59,17 +59,17 @@ static const struct {
     {"transfer",
      {2, 7},
      12,
-     {"study", "transfer", TINY, "--set", "train.steps=60", "--set", "transfer.layers=2 3", "--set",
+     {"study", "transfer", TINY, "--set", "train.steps=30", "--set", "transfer.layers=2 3", "--set",
       "transfer.values=2^-9..2^-7", "--set", "transfer.rules=completep", "--set", "transfer.seeds=2"}},
     {"coord",
      {1, 4},
      6,
-     {"study", "coord", TINY, "--set", "train.steps=60", "--set", "coord.layers=2 4", "--set", "coord.widths=32 64",
+     {"study", "coord", TINY, "--set", "train.steps=30", "--set", "coord.layers=2 4", "--set", "coord.widths=32 64",
       "--set", "coord.rules=completep", "--set", "coord.seeds=2"}},
     {"shapes",
      {2, 7},
      12, // 8 trained, 4 modelled
-     {"study", "shapes", TINY, "--set", "train.steps=60", "--set", "shapes.budgets=20000 40000", "--set",
+     {"study", "shapes", TINY, "--set", "train.steps=30", "--set", "shapes.budgets=20000 40000", "--set",
       "shapes.train_budgets=15000 40000", "--set", "shapes.ratios=8 16", "--set", "shapes.seeds=2", "--set",
       "shapes.machine_batch=4", "--set", "shapes.machine_seq=32", "--set", "shapes.machine_vocab=64"}},
     {"lazy",
@@ -149,7 +149,7 @@ static void named(void **state) {
   const i64 last = number("named.db", "SELECT max(id) FROM run");
   assert_int_equal(child_wait(started(words, "named.db")), code);
   assert_int_equal(number("named.db", "SELECT max(id) FROM run"), last);
-  words[n + 2] = "--set", words[n + 3] = "train.steps=59", words[n + 4] = NULL;
+  words[n + 2] = "--set", words[n + 3] = "train.steps=29", words[n + 4] = NULL;
   assert_int_equal(child_wait(started(words, "named.db")), code);
   assert_int_equal(number("named.db", "SELECT max(id) FROM run"), 2 * last);
 }
