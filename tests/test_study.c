@@ -347,8 +347,8 @@ static void a_coordinate_check(void **state) {
 static void a_transfer_study(void **state) {
   (void)state;
   const run_assignment sets[] = {TINY, SET("transfer.layers", "2 3"), SET("transfer.values", "2^-9..2^-7"),
-                                 SET("transfer.rules", "mup completep"), SET("train.steps", "3"),
-                                 SET("train.eval_sequences", "2")};
+                                 SET("transfer.rules", "mup completep"), SET("transfer.seeds", "2"),
+                                 SET("train.steps", "3"), SET("train.eval_sequences", "2")};
   bench b;
   transfer_study t;
   status st = {0};
