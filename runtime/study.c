@@ -37,13 +37,23 @@ bool study_load(const study_request *q, run_spec *ret_base, arena *a, status *st
 
 // ---- rows
 
-static const char *experiment_name(const study *s) {
-  if (s->base->record.name[0]) return s->base->record.name;
+// The stated name; or the moment, and a number where a study of that moment stands.
+static bool name_experiment(study *s, status *st) {
+  s->experiment = s->base->record.name;
+  if (s->experiment[0]) return true;
   const time_t now = (time_t)(clock_unix_ms() / 1000);
   struct tm t;
   char stamp[32] = "";
   if (gmtime_r(&now, &t)) strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &t);
-  return arena_format(s->memory, "study-%s-%s", s->kind, stamp);
+  s->experiment = arena_format(s->memory, "study-%s-%s", s->kind, stamp);
+  for (u32 again = 2;; again++) {
+    const run_filter f = {.experiment = s->experiment, .limit = 1};
+    const run_row *rows;
+    u32 count;
+    if (!run_db_list(s->db, &f, s->memory, &rows, &count, st)) return false;
+    if (!count) return true;
+    s->experiment = arena_format(s->memory, "study-%s-%s-%u", s->kind, stamp, again);
+  }
 }
 
 // All values of a configuration's sections but machine, plan and engine, which a host's numbers do not ask.
@@ -123,7 +133,7 @@ const char *study_summary_name(const study *s) {
 static bool start_summary(study *s, status *st) {
   s->statement = arena_format(s->memory, "%016llx", (unsigned long long)run_spec_hash(s->base));
   if (!study_known_start(s, st)) return false;
-  if (!s->experiment) s->experiment = experiment_name(s);
+  if (!s->experiment && !name_experiment(s, st)) return false;
   if (!s->summary) return study_row_start(s, study_summary_name(s), s->base, &s->summary, st);
   log_say(LOG_INFO, "going on with %s, which was started before; models that it has are not trained again", s->experiment);
   return run_db_resume(s->db, s->summary, 0, st);
