@@ -118,8 +118,7 @@ static bool run(const command_call *c, status *st) {
   if (word == SHOW) return show(c, st);
   text page = {0};
   machine_markdown(&page, c->memory);
-  output_text(text_get(&page));
-  text_free(&page);
+  output_page("machine", command_flag(c, "json"), &page);
   return true;
 }
 

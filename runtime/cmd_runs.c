@@ -70,11 +70,11 @@ static const char *real_text(double value, char *out, size_t room) {
 static void list_line(const run_row *row) {
   char when[32], loss[24], val[24], model[32] = "-";
   if (isfinite(row->results.model_tokens_per_s)) text_si(row->results.model_tokens_per_s, "", model, sizeof model);
-  output_format("%5llu  %-16s  %-9s %-9s %7lld  %8s  %8s  %9s  %-8s %s\n", (unsigned long long)row->id,
-                when_text(row->facts.created_ms, when, sizeof when), row->facts.command ? row->facts.command : "-",
-                run_state_name(row->state), (long long)(row->results.steps < 0 ? 0 : row->results.steps),
-                real_text(row->results.loss_last, loss, sizeof loss), real_text(row->results.val_loss, val, sizeof val),
-                model, row->facts.machine ? row->facts.machine : "-", row->facts.name ? row->facts.name : "");
+  output_line("%5llu  %-16s  %-9s %-9s %7lld  %8s  %8s  %9s  %-8s %s", (unsigned long long)row->id,
+              when_text(row->facts.created_ms, when, sizeof when), row->facts.command ? row->facts.command : "-",
+              run_state_name(row->state), (long long)(row->results.steps < 0 ? 0 : row->results.steps),
+              real_text(row->results.loss_last, loss, sizeof loss), real_text(row->results.val_loss, val, sizeof val),
+              model, row->facts.machine ? row->facts.machine : "-", row->facts.name ? row->facts.name : "");
 }
 
 static bool list(const command_call *c, run_db *db, status *st) {
@@ -101,7 +101,7 @@ static bool list(const command_call *c, run_db *db, status *st) {
 // ---- show
 
 static void show_text(const char *label, const char *value) {
-  if (value && value[0]) output_format("  %-22s %s\n", label, value);
+  if (value && value[0]) output_line("  %-22s %s", label, value);
 }
 
 static void show_real(const char *label, double value, const char *unit) {
@@ -195,8 +195,8 @@ static bool show(const command_call *c, run_db *db, u64 id, status *st) {
     return true;
   }
   char when[32], words[64];
-  output_format("run %llu%s%s\n", (unsigned long long)row.id, row.facts.name && row.facts.name[0] ? "  " : "",
-                row.facts.name ? row.facts.name : "");
+  output_line("run %llu%s%s", (unsigned long long)row.id, row.facts.name && row.facts.name[0] ? "  " : "",
+              row.facts.name ? row.facts.name : "");
   show_text("state", run_state_name(row.state));
   show_text("why", row.why);
   show_text("command", row.facts.command);

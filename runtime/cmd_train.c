@@ -1,6 +1,7 @@
 // weft train: trains, models the step on the machine, records both, and says where everything is.
 #include "runtime/commands.h"
 #include "runtime/output.h"
+#include "runtime/ranks.h"
 #include "runtime/train_run.h"
 
 #include <errno.h>
@@ -67,8 +68,8 @@ static void print_profile(const train_run *t) {
   for (u32 i = 0; i < count; i++) all += rows[i].seconds;
   output_text("host time by operation, all threads:\n");
   for (u32 i = 0; i < count; i++) {
-    output_format("  %-20s %6.1f %%  %10.3f s  %9llu calls\n", rows[i].name, 100 * rows[i].seconds / all, rows[i].seconds,
-                  (unsigned long long)rows[i].calls);
+    output_format("  %-20s %6.1f %%  %10.3f s  %9llu calls\n", rows[i].name, 100 * rows[i].seconds / all,
+                  rows[i].seconds, (unsigned long long)rows[i].calls);
   }
 }
 
@@ -77,8 +78,8 @@ static json_t *profile_json(const train_run *t) {
   const u32 count = execute_times(trainer_executor(t->trainer), rows);
   json_t *list = json_array();
   for (u32 i = 0; i < count; i++) {
-    json_array_append_new(list, json_pack("{s:s, s:f, s:I}", "operation", rows[i].name, "seconds", rows[i].seconds, "calls",
-                                          (json_int_t)rows[i].calls));
+    json_array_append_new(list, json_pack("{s:s, s:f, s:I}", "operation", rows[i].name, "seconds", rows[i].seconds,
+                                          "calls", (json_int_t)rows[i].calls));
   }
   return list;
 }
@@ -158,14 +159,32 @@ static bool open_run(const command_call *c, train_run *t, run_spec *r, status *s
          train_reopen(t, &request, r, c->memory, st);
 }
 
+// Ranks meet between the parts: what fails in one ends all.
+static bool conduct(const command_call *c, train_run *t, run_spec *r, status *st) {
+  if (!ranks_begin(st)) return false;
+  open_run(c, t, r, st); // a failure is told at the meeting
+  if (!ranks_meet(NULL, st)) return false;
+  if (!ranks_same(run_spec_hash(r)))
+    return status_fail(st, CODE_USAGE,
+                       "the ranks of this launch state different runs; weft sweep does many runs at once");
+  train_record(t, st);
+  return ranks_meet(NULL, st) && train_go(t, st);
+}
+
+// The end of a rank that says nothing.
+static bool follow(const train_run *t, status *st) {
+  if (t->state == RUN_DIVERGED) return status_fail(st, CODE_CHECK, "the run diverged");
+  return t->state != RUN_KILLED || status_fail(st, t->stop, "the run was stopped");
+}
+
 static bool run(const command_call *c, status *st) {
   train_run *t = arena_array(c->memory, train_run, 1);
   run_spec *r = arena_array(c->memory, run_spec, 1);
   t->profile = command_flag(c, "profile");
-  bool ok = open_run(c, t, r, st) && train_record(t, st) && train_go(t, st);
+  const bool ok = conduct(c, t, r, st);
   train_close(t, st);
-  ok = ok && status_ok(st);
-  return ok && tell(c, t, st);
+  if (!ok || !status_ok(st)) return false;
+  return ranks_index() == 0 ? tell(c, t, st) : follow(t, st);
 }
 
 static const command_option options[] = {

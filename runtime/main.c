@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "runtime/commands.h"
 #include "runtime/output.h"
+#include "runtime/ranks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +37,7 @@ static void tell(const char *before, const char *kind, const char *words) {
 
 // A status line may stand where the cursor is: log lines take its place.
 static void say(log_level level, const char *words) {
-  if (level == LOG_DEBUG && !getenv("WEFT_DEBUG")) return;
+  if ((level == LOG_DEBUG && !getenv("WEFT_DEBUG")) || ranks_index() > 0) return;
   const char *clear = isatty(STDERR_FILENO) ? "\r\033[K" : "";
   tell(clear, level == LOG_WARN ? "warning: " : "", words);
 }
@@ -85,6 +86,7 @@ int main(int argc, char **argv) {
   dispatch(argc, argv, a, &st);
   output_finish(&st);
   arena_destroy(a);
-  if (!status_ok(&st)) tell("", "", st.text);
+  if (!status_ok(&st) && ranks_index() == 0) tell("", "", st.text);
+  ranks_end();
   return (int)st.code;
 }

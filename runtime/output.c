@@ -23,6 +23,22 @@ void output_format(const char *format, ...) {
   va_end(args);
 }
 
+void output_line(const char *format, ...) {
+  char *line = NULL;
+  va_list args;
+  va_start(args, format);
+  const int size = vasprintf(&line, format, args);
+  va_end(args);
+  require(size >= 0);
+  for (int i = 0; i < size; i++) {
+    const u8 byte = (u8)line[i];
+    if (byte < ' ' || byte == 0x7f) line[i] = '?';
+  }
+  output_bytes(line, (size_t)size);
+  output_text("\n");
+  free(line);
+}
+
 void output_flush(void) {
   fflush(stdout);
 }
@@ -97,6 +113,17 @@ void output_json(json_t *document) {
   output_text("\n");
   free(dump);
   json_decref(document);
+}
+
+void output_page(const char *name, bool as_json, text *page) {
+  if (as_json) {
+    json_t *document = output_document(name);
+    json_object_set_new(document, "markdown", output_words(text_get(page), page->size));
+    output_json(document);
+  } else {
+    output_text(text_get(page));
+  }
+  text_free(page);
 }
 
 bool output_finish(status *st) {

@@ -2,6 +2,7 @@
 #include "runtime/study.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "runtime/presets.h"
 #include "runtime/stop.h"
 
@@ -10,10 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#ifndef WEFT_VERSION
-#define WEFT_VERSION "0.0.0"
-#endif
 
 // ---- what is stated
 
@@ -40,13 +37,23 @@ bool study_load(const study_request *q, run_spec *ret_base, arena *a, status *st
 
 // ---- rows
 
-static const char *experiment_name(const study *s) {
-  if (s->base->record.name[0]) return s->base->record.name;
+// The stated name; or the moment, and a number where a study of that moment stands.
+static bool name_experiment(study *s, status *st) {
+  s->experiment = s->base->record.name;
+  if (s->experiment[0]) return true;
   const time_t now = (time_t)(clock_unix_ms() / 1000);
   struct tm t;
   char stamp[32] = "";
   if (gmtime_r(&now, &t)) strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &t);
-  return arena_format(s->memory, "study-%s-%s", s->kind, stamp);
+  s->experiment = arena_format(s->memory, "study-%s-%s", s->kind, stamp);
+  for (u32 again = 2;; again++) {
+    const run_filter f = {.experiment = s->experiment, .limit = 1};
+    const run_row *rows;
+    u32 count;
+    if (!run_db_list(s->db, &f, s->memory, &rows, &count, st)) return false;
+    if (!count) return true;
+    s->experiment = arena_format(s->memory, "study-%s-%s-%u", s->kind, stamp, again);
+  }
 }
 
 // All values of a configuration's sections but machine, plan and engine, which a host's numbers do not ask.
@@ -91,7 +98,8 @@ static bool row_start(study *s, const run_facts *known, const run_spec *spec, u6
     f.data_hash = s->data.hash;
   }
   const bool ok = run_db_start(s->db, &f, ret_run, st) && record_params(s, *ret_run, &spec->config, st) &&
-                  run_db_set_tag(s->db, *ret_run, "study", s->kind, st);
+                  run_db_set_tag(s->db, *ret_run, "study", s->kind, st) &&
+                  run_db_set_tag(s->db, *ret_run, "statement", s->statement, st);
   text_free(&yaml);
   return ok;
 }
@@ -117,6 +125,20 @@ static bool make_folder(study *s, status *st) {
   return file_make_dirs(s->folder, st);
 }
 
+const char *study_summary_name(const study *s) {
+  return arena_format(s->memory, "%s: summary", s->kind);
+}
+
+// The row of an earlier start, or a new one.
+static bool start_summary(study *s, status *st) {
+  s->statement = arena_format(s->memory, "%016llx", (unsigned long long)run_spec_hash(s->base));
+  if (!study_known_start(s, st)) return false;
+  if (!s->experiment && !name_experiment(s, st)) return false;
+  if (!s->summary) return study_row_start(s, study_summary_name(s), s->base, &s->summary, st);
+  log_say(LOG_INFO, "going on with %s, which was started before; models that it has are not trained again", s->experiment);
+  return run_db_resume(s->db, s->summary, 0, st);
+}
+
 bool study_open(study *s, const study_request *q, run_spec *base, bool with_data, arena *a, status *st) {
   const study_sabotage sabotage = s->sabotage;
   *s = (study){.memory = a,
@@ -126,15 +148,13 @@ bool study_open(study *s, const study_request *q, run_spec *base, bool with_data
                .own_spec = q->spec,
                .sabotage = sabotage,
                .start_s = clock_seconds()};
-  s->experiment = experiment_name(s);
   if (with_data) {
     if (!run_data_open(base, a, &s->data, st)) return false;
     s->has_data = true;
     run_data_fill_vocab(base, &s->data);
   }
   s->db = run_db_open(base->record.db, st);
-  if (!s->db || !make_folder(s, st)) return false;
-  if (!study_row_start(s, arena_format(a, "%s: summary", q->kind), base, &s->summary, st)) return false;
+  if (!s->db || !start_summary(s, st) || !make_folder(s, st)) return false;
   s->document = output_document("study");
   json_object_set_new(s->document, "study", json_string(q->kind));
   json_object_set_new(s->document, "experiment", output_words(s->experiment, strlen(s->experiment)));
@@ -159,6 +179,7 @@ bool study_finish(study *s, status *st) {
   json_object_set_new(s->document, "pass", json_boolean(s->pass));
   json_object_set_new(s->document, "page", output_words(path, strlen(path)));
   json_object_set_new(s->document, "db", output_words(s->base->record.db, strlen(s->base->record.db)));
+  json_object_set_new(s->document, "known", json_integer(s->known));
   json_object_set_new(s->document, "wall_s", output_real(r.wall_s));
   return ok;
 }
@@ -179,12 +200,16 @@ bool study_close(study *s, status *st) {
 }
 
 void study_progress(study *s, double work, const char *what) {
-  s->work_done += work;
+  if (s->skipped)
+    s->work -= work;
+  else
+    s->work_done += work;
+  s->skipped = false;
   progress_share(&s->progress, s->work > 0 ? s->work_done / s->work : 0, what);
 }
 
 bool study_go_on(status *st) {
   const status_code code = stop_requested();
   if (code == CODE_OK) return true;
-  return status_fail(st, code, "the study was stopped; the models trained so far are in the database");
+  return status_fail(st, code, "the study was stopped; the same command goes on with the models that are missing");
 }

@@ -4,7 +4,9 @@
 // Invariants
 // 1. Every trained model is a row of the study's experiment; the summary row (command "study") comes last
 //    and carries what the page says.
-// 2. Numbers are functions of statement and data alone, threads excepted from both.
+// 2. Numbers are functions of statement and data alone, threads excepted from both. So a model that the
+//    database holds is not trained again: a study that was stopped goes on with what is missing, and a model
+//    that it asks for twice is trained once.
 #pragma once
 
 #include "model/compute/trainer.h"
@@ -20,6 +22,10 @@ typedef struct study_sabotage {
   void *user;
 } study_sabotage;
 
+#ifndef WEFT_VERSION
+#define WEFT_VERSION "0.0.0"
+#endif
+
 typedef struct study {
   arena *memory;
   const char *kind;       // "coord"
@@ -31,7 +37,10 @@ typedef struct study {
   token_data data;
   bool has_data;
   run_db *db;
-  u64 summary; // row
+  u64 summary;           // row
+  const char *statement; // hash of what is stated: a tag of all rows
+  u32 known;             // models that were not trained again
+  bool skipped;          // the last one was such: it is no work
   study_sabotage sabotage;
   progress progress;
   double work, work_done; // in the units of the caller
@@ -53,16 +62,32 @@ typedef struct study_request {
 } study_request;
 bool study_load(const study_request *q, run_spec *ret_base, arena *a, status *st);
 
-// Opens the data (where wanted), the database and the folder, and starts the summary row. Close in any
-// case; study_close ends the row by what `st` says.
+// Opens the data (where wanted), the database and the folder, and starts the summary row, or takes up that of a start
+// that was stopped (with record.name stated: of any). Close in any case; study_close ends the row by what `st` says.
 bool study_open(study *s, const study_request *q, run_spec *base, bool with_data, arena *a, status *st);
 bool study_close(study *s, status *st);
 // Writes what was printed into the page as STUDY.html and the summary row.
 bool study_finish(study *s, status *st);
 
-void study_progress(study *s, double work, const char *what); // counts work as done; shows how far it is
+// Counts work as done, or as none where study_known had it; shows how far it is.
+void study_progress(study *s, double work, const char *what);
 // CODE_OK, or why to end before the next model; fails with the sentence.
 bool study_go_on(status *st);
+
+// ---- what the database holds already (study_known.c)
+
+const char *study_summary_name(const study *s);
+// Makes the experiment and summary of an earlier start, if it can be taken up, those of this one.
+bool study_known_start(study *s, status *st);
+// The finished or diverged row of this configuration and label, or NULL; rows of it that came to no end are removed.
+bool study_known(study *s, const run_spec *spec, const char *label, arena *a, const run_row **ret_row, status *st);
+// Values of a row at ascending steps, `stride` apart; ret_all: none is missing.
+typedef struct study_steps {
+  const u64 *steps;
+  u32 count, stride;
+} study_steps;
+bool study_known_values(study *s, u64 run, const char *key, const study_steps *at, double *ret_values, bool *ret_all,
+                        status *st);
 
 // ---- numbers and words
 
@@ -104,6 +129,8 @@ bool trial_open(trial *t, study *s, const run_spec *wish, status *st);
 void trial_close(trial *t);
 // A copy of the base to be varied; lives in `a`, sections bound to itself.
 run_spec *study_wish(const study *s, arena *a);
+// Trains to the last step, evaluates and ends the row; or takes the loss from the database. Not finite: diverged.
+bool trial_loss(study *s, const run_spec *wish, const char *label, double *ret_val_loss, status *st);
 // A row of the experiment, and its end. `label` names it for people.
 bool trial_record(trial *t, const char *label, status *st);
 bool trial_step(trial *t, status *st); // one step, its loss recorded; not finite: `finite` is false

@@ -36,36 +36,68 @@ static double work_of(const run_spec *w) {
   return (double)w->model.layers * w->model.width * (w->model.width + 64.0) + (double)w->model.width * w->model.vocab;
 }
 
+static const char *const change_keys[COORD_MODULES] = {"change.embedding", "change.attention", "change.mlp",
+                                                       "change.stream",    "change.final",     "change.logits"};
+// Of the stream after each block, at the last step; its step is the block, from 1.
+static const char block_key[] = "change.block";
+
 static bool record_changes(const coord_study *c, trial *t, u32 time, const double *change, status *st) {
-  static const char *const keys[COORD_MODULES] = {"change.embedding", "change.attention", "change.mlp",
-                                                  "change.stream",    "change.final",     "change.logits"};
   for (u32 m = 0; m < COORD_MODULES; m++)
-    if (!trial_metric(t, keys[m], c->times[time], change[m], st)) return false;
+    if (!trial_metric(t, change_keys[m], c->times[time], change[m], st)) return false;
   return true;
 }
 
-static bool watch_steps(coord_study *c, trial *t, coord_probe *p, double *change, double *blocks, status *st) {
+// What a model is measured for; `blocks` NULL: not wanted.
+typedef struct coord_changes {
+  double *change, *blocks;
+} coord_changes;
+
+// The same from the database, where it has all of it.
+static bool recall_changes(const coord_study *c, const run_row *row, u32 layers, const coord_changes *to, bool *ret_all,
+                           status *st) {
+  u64 *steps = arena_array(c->s->memory, u64, c->time_count + layers);
+  u64 *blocks = steps + c->time_count;
+  for (u32 i = 0; i < c->time_count; i++) steps[i] = c->times[i];
+  for (u32 l = 0; l < layers; l++) blocks[l] = l + 1;
+  const study_steps times = {steps, c->time_count, COORD_MODULES}, all_blocks = {blocks, layers, 1};
+  *ret_all = true;
+  for (u32 m = 0; *ret_all && m < COORD_MODULES; m++)
+    if (!study_known_values(c->s, row->id, change_keys[m], &times, to->change + m, ret_all, st)) return false;
+  return !*ret_all || !to->blocks || study_known_values(c->s, row->id, block_key, &all_blocks, to->blocks, ret_all, st);
+}
+
+static bool watch_steps(coord_study *c, trial *t, coord_probe *p, const coord_changes *ret, status *st) {
   u32 time = 0;
   for (u32 step = 1; step <= t->spec.train.steps; step++) {
     if (!trial_step(t, st)) return false;
     if (step != c->times[time]) continue;
-    double *to = change + (size_t)time * COORD_MODULES;
-    coord_probe_read(p, to, step == t->spec.train.steps ? blocks : NULL);
+    double *to = ret->change + (size_t)time * COORD_MODULES;
+    coord_probe_read(p, to, step == t->spec.train.steps ? ret->blocks : NULL);
     if (!record_changes(c, t, time, to, st)) return false;
     time++;
   }
+  for (u32 l = 0; ret->blocks && l < t->spec.model.layers; l++)
+    if (!trial_metric(t, block_key, l + 1, ret->blocks[l], st)) return false;
   return trial_end(t, st);
 }
 
-static bool train_one(coord_study *c, const run_spec *w, const char *label, double *change, double *blocks,
-                      status *st) {
+static bool train_one(coord_study *c, const run_spec *w, const char *label, const coord_changes *ret, status *st) {
   trial t;
-  bool ok = study_go_on(st) && trial_open(&t, c->s, w, st);
-  if (!ok) return false;
+  if (!trial_open(&t, c->s, w, st)) return false;
   coord_probe *p = trial_record(&t, label, st) ? coord_probe_open(&t, c->o->probe, t.memory, st) : NULL;
-  ok = p && watch_steps(c, &t, p, change, blocks, st);
+  const bool ok = p && watch_steps(c, &t, p, ret, st);
   trial_close(&t);
+  return ok;
+}
+
+static bool changes_of(coord_study *c, const run_spec *w, const char *label, const coord_changes *ret, status *st) {
+  arena *a = arena_create("a known model");
+  const run_row *row;
+  bool known = false, ok = study_go_on(st) && study_known(c->s, w, label, a, &row, st);
+  if (ok && row) ok = recall_changes(c, row, w->model.layers, ret, &known, st);
+  ok = ok && (known || train_one(c, w, label, ret, st));
   study_progress(c->s, work_of(w), label);
+  arena_destroy(a);
   return ok;
 }
 
@@ -82,7 +114,8 @@ static bool train_size(coord_study *c, coord_result *r, u32 axis, u32 size, audi
     w->top.seed = first + seed;
     const char *label = arena_format(a, "%s, %u layers, width %u, seed %llu", r->rule.name, w->model.layers,
                                      w->model.width, (unsigned long long)w->top.seed);
-    ok = train_one(c, w, label, r->change + coord_index(c, axis, size, seed, 0), deepest ? blocks : NULL, st);
+    const coord_changes to = {r->change + coord_index(c, axis, size, seed, 0), deepest ? blocks : NULL};
+    ok = changes_of(c, w, label, &to, st);
     for (u32 l = 0; ok && deepest && l < w->model.layers; l++) r->blocks[l] += blocks[l] / c->o->seeds;
   }
   w->top.seed = first;

@@ -70,36 +70,80 @@ static void conclude(lazy_study *l) {
 
 // ---- the course
 
-static bool record(lazy_study *l, u32 alpha, u32 seed, status *st) {
-  run_spec *w = study_wish(l->s, l->s->memory);
+enum { LAZY_FIELDS_KEPT = 3 };
+static const char *const lazy_keys[LAZY_FIELDS_KEPT] = {"lazy.distance", "lazy.absolute", "lazy.update"};
+
+// A row of the study: one exponent and one seed, at all depths.
+typedef struct lazy_row {
+  u32 alpha, seed;
+  run_spec *wish;
+  const char *label;
+} lazy_row;
+
+static lazy_row row_of(const lazy_study *l, u32 alpha, u32 seed) {
+  arena *a = l->s->memory;
+  lazy_row r = {.alpha = alpha, .seed = seed, .wish = study_wish(l->s, a)};
+  r.wish->top.seed += seed;
+  r.wish->model.alpha = l->alphas.values[alpha];
+  r.label = arena_format(a, "alpha %.2g, seed %llu", r.wish->model.alpha, (unsigned long long)r.wish->top.seed);
+  return r;
+}
+
+static bool record(lazy_study *l, const lazy_row *r, status *st) {
   u64 run;
-  w->top.seed += seed;
-  w->model.alpha = l->alphas.values[alpha];
-  const char *label = arena_format(l->s->memory, "alpha %.2g, seed %llu", w->model.alpha, (unsigned long long)w->top.seed);
-  if (!study_row_start(l->s, label, w, &run, st)) return false;
-  for (u32 d = 0; d < l->layers.count; d++) {
-    const lazy_value *v = value_at(l, alpha, d, seed);
-    const u64 depth = (u64)l->layers.values[d];
-    if (!study_metric(l->s, run, "lazy.distance", depth, v->distance, st) ||
-        !study_metric(l->s, run, "lazy.absolute", depth, v->absolute, st) ||
-        !study_metric(l->s, run, "lazy.update", depth, v->update, st))
-      return false;
-  }
+  if (!study_row_start(l->s, r->label, r->wish, &run, st)) return false;
+  for (u32 d = 0; d < l->layers.count; d++)
+    for (u32 k = 0; k < LAZY_FIELDS_KEPT; k++) {
+      const double value = lazy_field(value_at(l, r->alpha, d, r->seed), k);
+      if (!study_metric(l->s, run, lazy_keys[k], (u64)l->layers.values[d], value, st)) return false;
+    }
   return run_db_finish(l->s->db, run, RUN_FINISHED, NULL, st);
+}
+
+// Values from the database, where it has all of them.
+static bool recall(lazy_study *l, const lazy_row *r, bool *ret_known, status *st) {
+  arena *a = l->s->memory;
+  const run_row *known;
+  const u32 depths = l->layers.count;
+  *ret_known = false;
+  if (!study_known(l->s, r->wish, r->label, a, &known, st)) return false;
+  *ret_known = known != NULL;
+  double *values = arena_array(a, double, depths);
+  for (u32 d = 0; *ret_known && d < depths; d++)
+    for (u32 k = 0; *ret_known && k < LAZY_FIELDS_KEPT; k++) {
+      const u64 depth = (u64)l->layers.values[d];
+      if (!study_known_values(l->s, known->id, lazy_keys[k], &(study_steps){&depth, 1, 1}, values, ret_known, st))
+        return false;
+      lazy_value *v = value_at(l, r->alpha, d, r->seed);
+      double *const fields[LAZY_FIELDS_KEPT] = {&v->distance, &v->absolute, &v->update};
+      *fields[k] = values[0];
+    }
+  return true;
+}
+
+static bool measure(lazy_study *l, const lazy_row *r, const lazy_net *n, status *st) {
+  for (u32 d = 0; d < l->layers.count; d++) {
+    if (!study_go_on(st)) return false;
+    *value_at(l, r->alpha, d, r->seed) = lazy_net_measure(n, (u32)l->layers.values[d], l->alphas.values[r->alpha]);
+    study_progress(l->s, l->layers.values[d], r->label);
+  }
+  return record(l, r, st);
 }
 
 static bool run_seed(lazy_study *l, u32 seed, u32 layers_max, status *st) {
   arena *a = arena_create("a seed of a study");
-  const lazy_net *n =
-      lazy_net_create(l->o, l->s->base->top.seed + seed, layers_max, run_threads(l->s->base), a, st);
-  bool ok = n != NULL;
+  const lazy_net *n = NULL; // made once it is wanted
+  double depths = 0;
+  for (u32 d = 0; d < l->layers.count; d++) depths += l->layers.values[d];
+  bool ok = true;
   for (u32 i = 0; ok && i < l->alphas.count; i++) {
-    for (u32 d = 0; ok && d < l->layers.count; d++) {
-      ok = study_go_on(st);
-      if (ok) *value_at(l, i, d, seed) = lazy_net_measure(n, (u32)l->layers.values[d], l->alphas.values[i]);
-      study_progress(l->s, l->layers.values[d], arena_format(a, "seed %u, %g layers", seed + 1, l->layers.values[d]));
-    }
-    ok = ok && record(l, i, seed, st);
+    const lazy_row r = row_of(l, i, seed);
+    bool known;
+    ok = recall(l, &r, &known, st);
+    if (ok && known) study_progress(l->s, depths, r.label);
+    if (!ok || known) continue;
+    if (!n) n = lazy_net_create(l->o, r.wish->top.seed, layers_max, run_threads(l->s->base), a, st);
+    ok = n && measure(l, &r, n, st);
   }
   arena_destroy(a);
   return ok;

@@ -33,29 +33,17 @@ void shapes_stand(shape_point *points, u32 count) {
 
 // ---- losses
 
-static bool train_model(shapes_study *p, trial *t, double *ret_loss, status *st) {
-  while (t->finite && trainer_steps_done(t->trainer) < t->spec.train.steps)
-    if (!trial_step(t, st)) return false;
-  if (t->finite) t->val_loss = trainer_evaluate(t->trainer, &p->s->data);
-  t->finite = t->finite && isfinite(t->val_loss);
-  *ret_loss = t->finite ? t->val_loss : NAN;
-  return run_db_add_metric(p->s->db, t->run, METRIC_VAL_LOSS, trainer_steps_done(t->trainer), t->val_loss, st) &&
-         trial_end(t, st);
-}
-
 static bool train_one(shapes_study *p, double budget, double ratio, u32 seed, size_t at, status *st) {
   arena *a = arena_create("a shape of a study");
   run_spec *w = study_wish(p->s, a);
   const shape_size z = shape_of(budget, ratio, model_head_width(&w->model));
-  trial t = {0};
   w->model.layers = z.layers;
   w->top.seed += seed;
   const char *label =
       arena_format(a, "trained %ux%u, seed %llu", z.width, z.layers, (unsigned long long)w->top.seed);
-  const bool ok = study_go_on(st) && study_width_apply(z.width, &w->model, st) && trial_open(&t, p->s, w, st) &&
-                  trial_record(&t, label, st) && train_model(p, &t, &p->loss[at], st);
+  const bool ok = study_width_apply(z.width, &w->model, st) && trial_loss(p->s, w, label, &p->loss[at], st);
   p->x[at] = log2(z.params);
-  if (t.memory) trial_close(&t);
+  if (!isfinite(p->loss[at])) p->loss[at] = NAN; // a line leaves it out
   study_progress(p->s, z.params, label);
   arena_destroy(a);
   return ok;
@@ -77,7 +65,10 @@ static bool train_all(shapes_study *p, status *st) {
 
 static bool record_point(shapes_study *p, const shape_point *q, const run_spec *w, status *st) {
   const char *label = arena_format(p->s->memory, "machine %ux%u", q->size.width, q->size.layers);
+  const run_row *known;
   u64 run;
+  if (!study_known(p->s, w, label, p->s->memory, &known, st)) return false;
+  if (known) return true;
   if (!study_row_start(p->s, label, w, &run, st)) return false;
   const struct {
     const char *key;

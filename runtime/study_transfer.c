@@ -34,25 +34,6 @@ static double work_of(const transfer_study *t, u32 size) {
 
 // ---- training
 
-static bool train_steps(transfer_study *t, trial *m, double *ret_loss, status *st) {
-  while (m->finite && trainer_steps_done(m->trainer) < m->spec.train.steps)
-    if (!trial_step(m, st)) return false;
-  if (m->finite) m->val_loss = trainer_evaluate(m->trainer, &t->s->data);
-  m->finite = m->finite && isfinite(m->val_loss);
-  *ret_loss = m->finite ? m->val_loss : INFINITY;
-  const u64 steps = trainer_steps_done(m->trainer);
-  return run_db_add_metric(t->s->db, m->run, METRIC_VAL_LOSS, steps, m->val_loss, st) && trial_end(m, st);
-}
-
-static bool train_one(transfer_study *t, const run_spec *w, const char *label, double *ret_loss, status *st) {
-  trial m;
-  bool ok = study_go_on(st) && trial_open(&m, t->s, w, st);
-  if (!ok) return false;
-  ok = trial_record(&m, label, st) && train_steps(t, &m, ret_loss, st);
-  trial_close(&m);
-  return ok;
-}
-
 static bool train_size(transfer_study *t, transfer_result *r, u32 size, status *st) {
   transfer_size *z = &r->sizes[size];
   bool ok = true;
@@ -68,7 +49,7 @@ static bool train_size(transfer_study *t, transfer_result *r, u32 size, status *
                                        z->width, transfer_vary_name(t->o->vary), t->values.values[v],
                                        (unsigned long long)w->top.seed);
       ok = study_width_apply(z->width, &w->model, st) &&
-           train_one(t, w, label, &z->loss[v * t->o->seeds + seed], st);
+           trial_loss(t->s, w, label, &z->loss[v * t->o->seeds + seed], st);
       study_progress(t->s, work_of(t, size), label);
       arena_destroy(a);
     }
@@ -110,7 +91,8 @@ static void compare(const transfer_study *t, const transfer_result *r, transfer_
   z->cost_sd = c.sd;
 }
 
-// Worst over sizes. Where seeds disagree by more than what is to be told apart, nothing is said.
+// Worst over sizes. Where seeds disagree by more than what is to be told apart, or an optimum may lie beyond the
+// values, nothing is said.
 static transfer_verdict judge(const transfer_study *t, const transfer_result *r) {
   transfer_verdict verdict = TRANSFER_HOLDS;
   for (u32 i = 1; i < t->size_count; i++) {
@@ -118,6 +100,7 @@ static transfer_verdict judge(const transfer_study *t, const transfer_result *r)
     const double drift = fabs(z->drift), error = z->drift_sd / sqrt(t->o->seeds);
     const double cost_error = z->cost_sd / sqrt(t->o->seeds);
     const bool far = drift > DRIFT_LIMIT && z->cost > COST_LIMIT;
+    if (!far && (z->best.edge || r->sizes[0].best.edge)) verdict = TRANSFER_UNCLEAR; // drift and cost may be larger
     if (!far) continue;
     if (!isfinite(z->cost) || drift - error > DRIFT_LIMIT || z->cost - 2 * cost_error > COST_LIMIT)
       return TRANSFER_DRIFTS;

@@ -11,7 +11,7 @@ typedef enum { VARY_LR, VARY_INIT_STD, VARY_WEIGHT_DECAY, VARY_EPS } transfer_va
   F(TEXT, rules, "rules", UNIT_NONE, "sp mup completep", 0, 0, NULL,                                                   \
     "parameterizations: sp, sp-gpt2, mup, completep, completedp, released, alpha0.5")                                  \
   F(ENUM, vary, "vary", UNIT_NONE, "lr", 0, 0, "lr|init_std|weight_decay|eps", "the base value that is searched")      \
-  F(TEXT, values, "values", UNIT_NONE, "2^-10..2^-6", 0, 0, NULL, "its values; a..b goes by octaves")                   \
+  F(TEXT, values, "values", UNIT_NONE, "2^-11..2^-5", 0, 0, NULL, "its values; a..b goes by octaves")                   \
   F(TEXT, layers, "layers", UNIT_NONE, "2 8 32", 0, 0, NULL, "depths, at model.width; tuned on the first")             \
   F(TEXT, widths, "widths", UNIT_NONE, "", 0, 0, NULL, "widths, at the first depth; empty: model.width alone")         \
   F(U32, seeds, "seeds", UNIT_NONE, "2", 1, 100, NULL, "seeds, from the run's on")

@@ -48,12 +48,46 @@ bool trial_metric(trial *t, const char *key, u64 step, double value, status *st)
   return study_metric(t->of, t->run, key, step, value, st);
 }
 
+// A stop ends the row, whose model is trained from its beginning when the study goes on.
+static bool go_on(trial *t, status *st) {
+  status quiet = {0};
+  if (study_go_on(st)) return true;
+  run_db_finish(t->of->db, t->run, RUN_KILLED, st->text, &quiet);
+  return false;
+}
+
 bool trial_step(trial *t, status *st) {
+  if (!go_on(t, st)) return false;
   const step_result r = trainer_step(t->trainer, &t->of->data);
   if (r.step == 1) t->loss_first = r.loss;
   t->loss_last = r.loss;
   t->finite = t->finite && r.finite;
   return run_db_add_metric(t->of->db, t->run, METRIC_LOSS, r.step, r.loss, st);
+}
+
+static bool train_to_end(trial *t, status *st) {
+  while (t->finite && trainer_steps_done(t->trainer) < t->spec.train.steps)
+    if (!trial_step(t, st)) return false;
+  if (t->finite) t->val_loss = trainer_evaluate(t->trainer, &t->of->data);
+  t->finite = t->finite && isfinite(t->val_loss);
+  const u64 steps = trainer_steps_done(t->trainer);
+  return run_db_add_metric(t->of->db, t->run, METRIC_VAL_LOSS, steps, t->val_loss, st) && trial_end(t, st);
+}
+
+bool trial_loss(study *s, const run_spec *wish, const char *label, double *ret_val_loss, status *st) {
+  arena *a = arena_create("a known model");
+  const run_row *known;
+  trial t = {0};
+  bool ok = study_go_on(st) && study_known(s, wish, label, a, &known, st);
+  if (ok && known) {
+    *ret_val_loss = known->state == RUN_FINISHED ? known->results.val_loss : (double)INFINITY;
+  } else if (ok) {
+    ok = trial_open(&t, s, wish, st) && trial_record(&t, label, st) && train_to_end(&t, st);
+    *ret_val_loss = t.finite ? t.val_loss : (double)INFINITY;
+  }
+  if (t.memory) trial_close(&t);
+  arena_destroy(a);
+  return ok;
 }
 
 bool trial_end(trial *t, status *st) {

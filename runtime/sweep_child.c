@@ -1,6 +1,8 @@
 // Starting, asking and reaping the runs of a sweep.
 #include "runtime/sweep_child.h"
 
+#include "runtime/launcher.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -57,6 +59,7 @@ static bool command_line(const sweep *s, const sweep_task *task, const char *fol
 // The child's side. It is to stop, with a checkpoint, when the sweep dies: also where nobody can tell it.
 static _Noreturn void become(const argument_list *l, int said, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
+  launcher_forget(); // a run of a sweep is one process, whatever launched the sweep
   if (getppid() != parent) _exit(CODE_REQUEUE);
   const int nothing = open("/dev/null", O_RDONLY);
   if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(said, STDOUT_FILENO) < 0 || dup2(said, STDERR_FILENO) < 0)

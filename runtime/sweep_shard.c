@@ -2,66 +2,43 @@
 #include "runtime/sweep_shard.h"
 
 #include "base/text.h"
+#include "runtime/launcher.h"
 
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHARDS_MAX = 100000 };
-
-// A whole number below the limit; false where the word is none.
-static bool number(const char *word, u32 *ret) {
-  char *end;
-  if (!word || word[0] < '0' || word[0] > '9') return false;
-  const unsigned long value = strtoul(word, &end, 10);
-  *ret = (u32)value;
-  return *end == 0 && value <= SHARDS_MAX;
-}
-
 static bool read_word(const char *word, sweep_shard *ret, arena *a, status *st) {
   const char *slash = strchr(word, '/');
   const char *left = slash ? arena_format(a, "%.*s", (int)(slash - word), word) : word;
   ret->found = "--shard";
-  if (slash && number(left, &ret->index) && number(slash + 1, &ret->count) && ret->index < ret->count) return true;
+  if (slash && launcher_number(left, &ret->index) && launcher_number(slash + 1, &ret->count) && ret->index < ret->count)
+    return true;
   return status_fail(st, CODE_USAGE, "--shard: \"%.60s\" is not I/N with I from 0 to N-1, such as 0/4", word);
 }
 
 // A job array's part: tasks first, first + step, ...
 static bool array_part(sweep_shard *ret) {
   u32 id, first = 0, step = 1, count;
-  if (!number(getenv("SLURM_ARRAY_TASK_ID"), &id) || !number(getenv("SLURM_ARRAY_TASK_COUNT"), &count)) return false;
-  if (!number(getenv("SLURM_ARRAY_TASK_MIN"), &first)) first = 0;
-  if (!number(getenv("SLURM_ARRAY_TASK_STEP"), &step) || !step) step = 1;
+  if (!launcher_number(getenv("SLURM_ARRAY_TASK_ID"), &id) ||
+      !launcher_number(getenv("SLURM_ARRAY_TASK_COUNT"), &count))
+    return false;
+  if (!launcher_number(getenv("SLURM_ARRAY_TASK_MIN"), &first)) first = 0;
+  if (!launcher_number(getenv("SLURM_ARRAY_TASK_STEP"), &step) || !step) step = 1;
   if (id < first || (id - first) / step >= count) return false;
   *ret = (sweep_shard){(id - first) / step, count, "SLURM_ARRAY_TASK_ID"};
   return true;
 }
 
-// Slurm's pair is that of a step (srun): a batch script itself has rank 0 of many, and is one process.
-static bool launcher_part(sweep_shard *ret) {
-  static const char *const pairs[][2] = {
-      {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
-      {"PMI_RANK", "PMI_SIZE"},
-      {"MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"},
-      {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"},
-  };
-  for (u32 i = 0; i < COUNT_OF(pairs); i++) {
-    u32 index, count;
-    if (!number(getenv(pairs[i][0]), &index) || !number(getenv(pairs[i][1]), &count) || index >= count) continue;
-    *ret = (sweep_shard){index, count, pairs[i][0]};
-    return true;
-  }
-  return false;
-}
-
 bool sweep_shard_find(const char *word, sweep_shard *ret, arena *a, status *st) {
   *ret = (sweep_shard){0, 1, NULL};
   if (word) return read_word(word, ret, a, st);
-  sweep_shard array, launcher;
-  const bool in_array = array_part(&array), launched = launcher_part(&launcher);
+  sweep_shard array;
+  launcher_part launcher;
+  const bool in_array = array_part(&array), launched = launcher_find(&launcher);
   if (in_array) *ret = array;
-  if (launched) *ret = launcher;
+  if (launched) *ret = (sweep_shard){launcher.index, launcher.count, launcher.found};
   if (in_array && launched) { // each task of the array is a launch
     ret->index = array.index * launcher.count + launcher.index;
     ret->count = array.count * launcher.count;

@@ -1,6 +1,7 @@
 // Rows of a training run: facts and results beside those of its modelled step, files.
 #include "runtime/train_record.h"
 
+#include "runtime/ranks.h"
 #include "runtime/step_record.h"
 
 #include <limits.h>
@@ -43,6 +44,11 @@ bool train_record_results(train_run *t, status *st) {
   r.wall_s = t->wall_s;
   r.host_tokens_per_s = t->host_tokens_per_s;
   return run_db_set_results(t->db, t->id, &r, st);
+}
+
+bool train_record_ranks(train_run *t, status *st) {
+  const u32 ranks = ranks_count();
+  return ranks == 1 || run_db_set_tag(t->db, t->id, "ranks", arena_format(t->memory, "%u", ranks), st);
 }
 
 // ---- files

@@ -6,6 +6,7 @@
 #include "model/compute/checkpoint.h"
 #include "model/compute/gpt2_files.h"
 #include "runtime/progress.h"
+#include "runtime/ranks.h"
 #include "runtime/report.h"
 #include "runtime/run_note.h"
 #include "runtime/stop.h"
@@ -43,6 +44,7 @@ static bool make_trainer(train_run *t, status *st) {
       .seed = t->spec->top.seed,
       .threads = run_threads(t->spec),
       .source = t->fabric ? fabric_step_source(t->fabric) : NULL,
+      .ranks = ranks_exchange(t->memory),
   };
   t->trainer = trainer_create(&setup, t->memory, st);
   if (!t->trainer) return false;
@@ -62,10 +64,15 @@ bool train_open(train_run *t, run_spec *spec, arena *a, status *st) {
   return step_sim_run(spec, false, a, &t->sim, st) && make_trainer(t, st);
 }
 
+static bool close_db(train_run *t, status *st) {
+  const bool ok = run_db_close(t->db, st);
+  t->db = NULL;
+  return ok;
+}
+
 void train_close(train_run *t, status *st) {
   tokens_close(&t->data);
-  run_db_close(t->db, st);
-  t->db = NULL;
+  close_db(t, st);
 }
 
 // ---- taking a run up again
@@ -189,14 +196,17 @@ bool train_reopen(train_run *t, const train_resume *request, run_spec *ret_spec,
   }
   t->resumed = true;
   t->memory = a;
-  t->db = run_db_open(request->db_path, st);
+  const bool leads = ranks_index() == 0;
+  t->db = leads ? run_db_open(request->db_path, st) : run_db_open_read(request->db_path, st);
   run_row row;
   if (!t->db || !run_db_find(t->db, request->word, &t->id, st) || !run_db_get(t->db, t->id, a, &row, st)) return false;
   if (!check_state(&row, st) || !read_config(&row, request, ret_spec, a, st)) return false;
   ret_spec->threads = request->threads;
   snprintf(ret_spec->record.db, sizeof ret_spec->record.db, "%s", request->db_path);
-  return train_open(t, ret_spec, a, st) && check_identity(t, &row, st) && find_folder(t, request->db_path, st) &&
-         load_checkpoint(t, st);
+  if (!train_open(t, ret_spec, a, st) || !check_identity(t, &row, st) || !find_folder(t, request->db_path, st) ||
+      !load_checkpoint(t, st))
+    return false;
+  return leads || close_db(t, st);
 }
 
 // ---- the folder and the row
@@ -240,7 +250,7 @@ static bool write_first_files(train_run *t, status *st) {
 // The row learns of a failure whatever its cause; the cause stays in st.
 static bool end_failed(train_run *t, const status *st) {
   status quiet = {0};
-  if (!run_db_finish(t->db, t->id, RUN_FAILED, st->text, &quiet)) log_say(LOG_WARN, "%s", quiet.text);
+  if (t->db && !run_db_finish(t->db, t->id, RUN_FAILED, st->text, &quiet)) log_say(LOG_WARN, "%s", quiet.text);
   t->state = RUN_FAILED;
   return false;
 }
@@ -267,8 +277,9 @@ static bool take_up_row(train_run *t, status *st) {
 
 bool train_record(train_run *t, status *st) {
   stop_install();
+  if (ranks_index() > 0) return true;
   if (!(t->resumed ? take_up_row(t, st) : start_row(t, st))) return false;
-  return (train_record_model(t, st) && write_first_files(t, st)) || end_failed(t, st);
+  return (train_record_model(t, st) && train_record_ranks(t, st) && write_first_files(t, st)) || end_failed(t, st);
 }
 
 // ---- the steps
@@ -281,10 +292,11 @@ static bool fabric_is_well(const train_run *t, status *st) {
 }
 
 static bool add(train_run *t, u32 key, u64 step, double value, status *st) {
-  return run_db_add_metric(t->db, t->id, key, step, value, st);
+  return !t->db || run_db_add_metric(t->db, t->id, key, step, value, st);
 }
 
 static bool save(train_run *t, status *st) {
+  if (!t->db) return true;
   if (!run_db_flush(t->db, st)) return false;
   if (!checkpoint_save(t->trainer, t->checkpoint, t->note, st)) return false;
   const bool first = !t->saved;
@@ -293,6 +305,7 @@ static bool save(train_run *t, status *st) {
 }
 
 static bool evaluate(train_run *t, status *st) {
+  if (!ranks_meet(NULL, st)) return false;
   t->val_loss = trainer_evaluate(t->trainer, &t->data);
   if (!fabric_is_well(t, st)) return false;
   if (!isfinite(t->val_loss)) t->state = RUN_DIVERGED;
@@ -303,37 +316,39 @@ static bool due(u32 every, u64 step, u64 steps) {
   return every && step % every == 0 && step < steps;
 }
 
-// What follows a step: its metrics, and what is due after it.
-static bool after_step(train_run *t, const step_result *r, progress *p, status *st) {
+static bool record_step(train_run *t, const step_result *r, status *st) {
+  return add(t, METRIC_LOSS, r->step, r->loss, st) && add(t, METRIC_LR, r->step, r->lr, st) &&
+         add(t, METRIC_GRAD_NORM, r->step, r->grad_norm, st) && (!t->db || run_db_heartbeat(t->db, t->id, st));
+}
+
+// What follows a step: its metrics, and what is due after it. A rank that fails here takes part in the evaluation's
+// meeting all the same.
+static void after_step(train_run *t, const step_result *r, progress *p, status *st) {
   const train_options *o = &t->spec->train;
   const u64 n = t->steps_done = r->step;
   if (n == 1) t->loss_first = r->loss;
   t->loss_last = r->loss;
-  if (!add(t, METRIC_LOSS, n, r->loss, st) || !add(t, METRIC_LR, n, r->lr, st) ||
-      !add(t, METRIC_GRAD_NORM, n, r->grad_norm, st) || !run_db_heartbeat(t->db, t->id, st))
-    return false;
-  progress_step(p, n, r->loss);
+  if (record_step(t, r, st) && t->db) progress_step(p, n, r->loss);
   if (!r->finite) {
     t->state = RUN_DIVERGED;
-    return true;
+    return;
   }
   progress_pause(p);
-  const bool ok = (!due(o->eval_every, n, o->steps) || evaluate(t, st)) &&
-                  (t->state == RUN_DIVERGED || !due(o->checkpoint_every, n, o->steps) || save(t, st));
+  if (due(o->eval_every, n, o->steps)) evaluate(t, st);
+  if (status_ok(st) && t->state != RUN_DIVERGED && due(o->checkpoint_every, n, o->steps)) save(t, st);
   progress_continue(p);
-  return ok;
 }
 
 static bool run_steps(train_run *t, progress *p, status *st) {
   const u64 steps = t->spec->train.steps;
   while (t->steps_done < steps && t->state == RUN_RUNNING) {
     t->stop = stop_requested();
+    if (!ranks_meet(&t->stop, st)) return false;
     if (t->stop != CODE_OK) return true;
     const step_result r = trainer_step(t->trainer, &t->data);
-    if (!fabric_is_well(t, st)) return false;
-    if (!after_step(t, &r, p, st)) return false;
+    if (fabric_is_well(t, st)) after_step(t, &r, p, st);
   }
-  return true;
+  return ranks_meet(NULL, st);
 }
 
 // A resumed run has its first losses in the database.
@@ -359,11 +374,11 @@ static bool end_row(train_run *t, status *st) {
   } else {
     t->state = RUN_FINISHED;
   }
-  return train_record_results(t, st) && run_db_finish(t->db, t->id, t->state, why, st);
+  return !t->db || (train_record_results(t, st) && run_db_finish(t->db, t->id, t->state, why, st));
 }
 
 static bool write_report(train_run *t, status *st) {
-  if (!t->report) return true;
+  if (!t->report || !t->db) return true;
   return report_write(t->report, t->db, t->id, &t->sim, st) && train_record_artifact(t, "report", t->report, st);
 }
 
@@ -377,7 +392,7 @@ static bool course(train_run *t, status *st) {
       .machine = t->spec->machine.preset,
   };
   const double start = clock_seconds();
-  if (t->resumed && !read_losses(t, st)) return false;
+  if (t->resumed && t->db) read_losses(t, st); // a failure is told at the first meeting
   progress_start(&p);
   const bool ok = run_steps(t, &p, st);
   if (t->steps_done > t->resumed_step) t->host_tokens_per_s = progress_rate(&p, t->steps_done);

@@ -6,8 +6,9 @@
 //    run is written to the row.
 // 2. A checkpoint of step n stands only after the metrics of all steps to n are in the database, so a
 //    resumed run repeats steps and never misses one.
-// 3. Metrics and checkpoints are functions of configuration and data alone: no time, path or thread
-//    count enters them.
+// 3. Metrics and checkpoints are functions of configuration and data alone: no time, path, thread count or
+//    number of ranks enters them.
+// 4. Of several ranks (ranks.h) the first alone has the row, the files and the progress: `db` is NULL in the others.
 #pragma once
 
 #include "model/compute/trainer.h"
@@ -39,7 +40,8 @@ typedef struct train_run {
   u64 steps_done;
 } train_run;
 
-// Checks the configuration, opens the data, models one step and makes the trainer.
+// Checks the configuration, opens the data, models one step and makes the trainer. Ranks meet after this, after
+// train_record, and within train_go.
 bool train_open(train_run *t, run_spec *spec, arena *a, status *st);
 // What `train --resume` was told.
 typedef struct train_resume {
@@ -47,7 +49,8 @@ typedef struct train_resume {
   const run_assignment *sets; // must be what the run was started with; record.db may differ
   u32 set_count, threads;
 } train_resume;
-// Opens a stopped run again, from its last checkpoint or the beginning; ret_spec becomes the run's.
+// Opens a stopped run again, from its last checkpoint or the beginning; ret_spec becomes the run's. Every rank reads
+// database and checkpoint.
 bool train_reopen(train_run *t, const train_resume *request, run_spec *ret_spec, arena *a, status *st);
 // Makes the run's folder and row (or takes the row up again).
 bool train_record(train_run *t, status *st);

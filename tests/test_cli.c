@@ -203,11 +203,31 @@ static void documents_parse(void **state) {
   json_decref(document(CHILD_ARGS("config", "models", "--json"), "weft.config/1"));
   json_decref(document(CHILD_ARGS("machine", "--json"), "weft.machine/1"));
   json_decref(document(CHILD_ARGS("machine", "show", "cs3", "--json"), "weft.machine/1"));
-  child schema = worked(CHILD_ARGS("config", "schema"));
-  json_t *d = json_loads(schema.out, JSON_REJECT_DUPLICATES, NULL);
-  assert_non_null(d);
+  json_t *d = document(CHILD_ARGS("config", "schema"), "weft.config/1");
+  assert_non_null(json_object_get(json_object_get(d, "properties"), "train"));
   json_decref(d);
-  child_free(&schema);
+  static const char *const pages[] = {"config", "machine"};
+  for (u32 i = 0; i < COUNT_OF(pages); i++) {
+    child page = worked(CHILD_ARGS(pages[i], "markdown"));
+    d = document(CHILD_ARGS(pages[i], "markdown", "--json"), i ? "weft.machine/1" : "weft.config/1");
+    assert_string_equal(json_string_value(json_object_get(d, "markdown")), page.out);
+    json_decref(d);
+    child_free(&page);
+  }
+}
+
+static void names_move_no_cursor(void **state) {
+  (void)state;
+  json_decref(document(CHILD_ARGS("simulate", TINY, "--db", "named.db", "--set", "record.name=a\x1b[2J\nb", "--json"),
+                       "weft.simulate/1"));
+  child list = worked(CHILD_ARGS("runs", "--db", "named.db")),
+        show = worked(CHILD_ARGS("runs", "show", "1", "--db", "named.db"));
+  assert_non_null(strstr(list.out, "a?[2J?b\n"));
+  assert_non_null(strstr(show.out, "a?[2J?b\n"));
+  assert_null(strchr(list.out, '\x1b'));
+  assert_null(strchr(show.out, '\x1b'));
+  child_free(&list);
+  child_free(&show);
 }
 
 static void the_step_is_told(void **state) {
@@ -405,6 +425,7 @@ int main(void) {
       IN_FOLDER(outputs_that_fail),
       IN_FOLDER(help_begins_with_examples),
       IN_FOLDER(documents_parse),
+      IN_FOLDER(names_move_no_cursor),
       IN_FOLDER(the_step_is_told),
       IN_FOLDER(what_is_shown_reads_back),
       IN_FOLDER(stronger_statements_win),

@@ -9,7 +9,9 @@
 #include "runtime/study_coord.h"
 #include "runtime/study_fit.h"
 #include "runtime/study_lazy.h"
+#include "runtime/presets.h"
 #include "runtime/study_page.h"
+#include "runtime/study_shapes.h"
 #include "runtime/study_transfer.h"
 
 // ---- fits
@@ -257,32 +259,44 @@ static void slopes_are_judged(void **state) {
   assert_false(coord_slope(&sizes, lost, 2, 0, 0.2).pass);
 }
 
-// Losses of a parabola around 2^-7; the second size's around `drift` octaves further, seeds to both sides.
-static transfer_verdict verdict_of(double drift, double disagreement) {
+// Losses of a parabola around 2^first; the second size's around `drift` octaves further, seeds to both sides.
+static transfer_verdict verdict_of(double first, double drift, double disagreement, transfer_size sizes[2]) {
   static const double octaves[] = {-9, -8, -7, -6, -5};
-  double values[5] = {0}, loss[2][10], mean[2][5], best[2][2];
+  static double loss[2][10], mean[2][5], best[2][2];
+  double values[5] = {0};
   const transfer_options o = {.seeds = 2};
   transfer_study t = {.o = &o, .values = {values, 5}, .octaves = (double *)(uintptr_t)octaves, .size_count = 2};
-  transfer_size sizes[2] = {{.loss = loss[0], .mean = mean[0], .best_seed = best[0]},
-                            {.loss = loss[1], .mean = mean[1], .best_seed = best[1]}};
-  for (u32 z = 0; z < 2; z++)
+  for (u32 z = 0; z < 2; z++) {
+    sizes[z] = (transfer_size){.loss = loss[z], .mean = mean[z], .best_seed = best[z]};
     for (u32 i = 0; i < 10; i++) {
-      const double at = -7 + z * (drift + (i % 2 ? disagreement : -disagreement));
+      const double at = first + z * (drift + (i % 2 ? disagreement : -disagreement));
       loss[z][i] = 2 + 0.2 * pow(octaves[i / 2] - at, 2);
     }
+  }
   transfer_result r = {.sizes = sizes};
   transfer_decide(&t, &r);
-  assert_int_equal(r.chosen, 2);
+  return r.verdict;
+}
+
+static transfer_verdict verdict_around(double drift, double disagreement) {
+  transfer_size sizes[2];
+  const transfer_verdict verdict = verdict_of(-7, drift, disagreement, sizes);
   assert_true(fabs(sizes[1].drift - drift) < 1e-9);
   assert_true(fabs(sizes[1].moved - (2 + 0.2 * (drift * drift + disagreement * disagreement))) < 1e-9);
-  return r.verdict;
+  return verdict;
 }
 
 static void transfers_are_judged(void **state) {
   (void)state;
-  assert_int_equal(verdict_of(0.1, 0.05), TRANSFER_HOLDS);
-  assert_int_equal(verdict_of(-1, 0.1), TRANSFER_DRIFTS);
-  assert_int_equal(verdict_of(0.6, 0.5), TRANSFER_UNCLEAR);
+  transfer_size sizes[2];
+  assert_int_equal(verdict_around(0.1, 0.05), TRANSFER_HOLDS);
+  assert_int_equal(verdict_around(-1, 0.1), TRANSFER_DRIFTS);
+  assert_int_equal(verdict_around(0.6, 0.5), TRANSFER_UNCLEAR);
+  // At the edge of the values an optimum may lie beyond: that it stays there says nothing.
+  assert_int_equal(verdict_of(-9, -0.2, 0.1, sizes), TRANSFER_UNCLEAR);
+  assert_true(sizes[0].best.edge && sizes[1].best.edge);
+  assert_int_equal(verdict_of(-5.4, 0.3, 0.1, sizes), TRANSFER_UNCLEAR);
+  assert_int_equal(verdict_of(-7, -3, 0.1, sizes), TRANSFER_DRIFTS); // beyond, but far enough
 }
 
 // ---- whole studies, tiny
@@ -322,7 +336,9 @@ static void a_coordinate_check(void **state) {
   support_ok(coord_page(&c, &st), &st);
   hold_page(&b, "coord", "final-depth");
   assert_int_equal(c.time_count, 3); // steps 1, 2, 3
-  assert_int_equal(rows_of(b.s.db, b.s.experiment), 2 * 2 * 4 + 1);
+  // Two rules and seeds; the smallest model, which is on both axes, is trained once.
+  assert_int_equal(rows_of(b.s.db, b.s.experiment), 2 * 2 * 3 + 1);
+  assert_int_equal(b.s.known, 2 * 2);
   assert_true(c.results[0].sound && c.results[1].sound);
   for (u32 m = 0; m < COORD_MODULES; m++) assert_true(isfinite(c.results[1].slopes[0][m].mean));
   bench_close(&b);
@@ -331,8 +347,8 @@ static void a_coordinate_check(void **state) {
 static void a_transfer_study(void **state) {
   (void)state;
   const run_assignment sets[] = {TINY, SET("transfer.layers", "2 3"), SET("transfer.values", "2^-9..2^-7"),
-                                 SET("transfer.rules", "mup completep"), SET("train.steps", "3"),
-                                 SET("train.eval_sequences", "2")};
+                                 SET("transfer.rules", "mup completep"), SET("transfer.seeds", "2"),
+                                 SET("train.steps", "3"), SET("train.eval_sequences", "2")};
   bench b;
   transfer_study t;
   status st = {0};
@@ -364,6 +380,154 @@ static void a_laziness_study(void **state) {
   bench_close(&b);
 }
 
+static shape_point point(double seconds, double loss, double error) {
+  return (shape_point){.fits = true, .wafer_s = seconds, .loss = loss, .error = error};
+}
+
+static void frontiers_are_judged(void **state) {
+  (void)state;
+  // Slower and higher by 0.5 +- 0.014: beaten. Higher by 0.02 +- 0.028: not told apart. Faster and higher: stands.
+  shape_point p[] = {point(10, 2.0, 0.01), point(11, 2.5, 0.01), point(12, 2.02, 0.02), point(5, 2.4, 0.01), point(1, 0.1, 0.01)};
+  p[4].fits = false;
+  shapes_stand(p, COUNT_OF(p));
+  assert_int_equal(p[0].standing, SHAPE_FRONTIER);
+  assert_int_equal(p[1].standing, SHAPE_BEATEN);
+  assert_int_equal(p[2].standing, SHAPE_UNSURE);
+  assert_int_equal(p[3].standing, SHAPE_FRONTIER);
+  assert_int_equal(p[4].standing, SHAPE_BEATEN);
+  const shape_size z = shape_of(1e6, 16, 16); // 12 N^2 L with N = 16 L
+  assert_true(z.width == 112 && z.layers == 7);
+  assert_true(z.params == 12.0 * 112 * 112 * 7);
+}
+
+typedef struct stated_frontier {
+  const shapes_study *p;
+  u32 rows;
+} stated_frontier;
+
+// A row of the documented query against the points that the verdict names.
+static bool hold_frontier_row(void *user, u32 columns, const char *const *names, const char *const *values) {
+  stated_frontier *f = user;
+  assert_int_equal(columns, 6);
+  assert_string_equal(names[3], "seconds");
+  bool found = false;
+  for (u32 i = 0; i < f->p->point_count; i++) {
+    const shape_point *q = &f->p->points[i];
+    char name[64];
+    snprintf(name, sizeof name, "machine %ux%u", q->size.width, q->size.layers);
+    const double want[] = {q->loss, q->error, q->wafer_s, q->flops_6p, q->flops_explicit};
+    bool same = q->standing == SHAPE_FRONTIER && strcmp(values[0], name) == 0;
+    for (u32 k = 0; k < COUNT_OF(want); k++) // as text, SQLite gives 15 digits
+      same = same && fabs(strtod(values[k + 1], NULL) - want[k]) <= 1e-14 * want[k];
+    found |= same;
+  }
+  assert_true(found);
+  f->rows++;
+  return true;
+}
+
+static char *documented_query(arena *a) {
+  char *page, *end;
+  size_t size;
+  status st = {0};
+  support_ok(file_read(WEFT_SOURCE_DIR "/docs/STUDIES.md", a, &page, &size, &st), &st);
+  page = strstr(page, "```sql\n");
+  assert_non_null(page);
+  end = strstr(page + 7, "```");
+  assert_non_null(end);
+  *end = 0;
+  return page + 7;
+}
+
+static void a_shapes_study(void **state) {
+  (void)state;
+  const run_assignment sets[] = {TINY, SET("machine", "mesh16"), SET("shapes.budgets", "20000 40000"),
+                                 SET("shapes.train_budgets", "15000 40000"), SET("shapes.ratios", "8 16"),
+                                 SET("shapes.machine_batch", "4"), SET("shapes.machine_seq", "32"),
+                                 SET("shapes.machine_vocab", "64"), SET("train.steps", "3"), SET("train.eval_sequences", "2")};
+  bench b;
+  shapes_study p;
+  status st = {0};
+  bench_open(&b, "shapes", &shapes_table, true, (said){sets, COUNT_OF(sets)});
+  support_ok(shapes_run(&p, &b.s, b.q.spec, &st), &st);
+  support_ok(shapes_page(&p, &st), &st);
+  hold_page(&b, "shapes", "frontier");
+  assert_int_equal(p.point_count, 4);
+  assert_int_equal(rows_of(b.s.db, b.s.experiment), 2 * 2 * 2 + 4 + 1);
+  stated_frontier f = {.p = &p};
+  u32 stands = 0;
+  for (u32 i = 0; i < p.point_count; i++) {
+    const shape_point *q = &p.points[i];
+    assert_true(q->fits && q->wafer_s > 0 && q->error > 0);
+    assert_true(fabs(q->wafer_s * q->tokens_per_s / (3 * 2 * 32) - 1) < 1e-12); // of the tokens that were trained on
+    stands += q->standing == SHAPE_FRONTIER;
+  }
+  support_ok(run_db_query(b.s.db, documented_query(b.memory), hold_frontier_row, &f, &st), &st);
+  assert_true(f.rows == stands && stands > 0);
+  bench_close(&b);
+}
+
+// A statement of bf16 trains with bf16's kernels: other losses, and those of a trainer that has them.
+static void precision_reaches_the_kernels(void **state) {
+  (void)state;
+  double loss[2];
+  for (u32 i = 0; i < 2; i++) {
+    const run_assignment sets[] = {TINY, SET("train.precision", i ? "bf16" : "fp32"), SET("train.steps", "3"),
+                                   SET("train.eval_sequences", "2"), SET("model.layers", "2")};
+    bench b;
+    status st = {0};
+    bench_open(&b, "transfer", &transfer_table, true, (said){sets, COUNT_OF(sets)});
+    support_ok(trial_loss(&b.s, study_wish(&b.s, b.memory), "one", &loss[i], &st), &st);
+    graph g;
+    const train_options *o = &b.base.train;
+    support_ok(graph_build(&b.base.model, (base_hyper){o->lr, o->weight_decay, o->eps}, o->seq, b.memory, &g, &st), &st);
+    const trainer_setup setup = {.graph = &g, .options = o, .kernels = i ? kernels_fast_bf16() : kernels_fast(),
+                                 .seed = b.base.top.seed, .threads = 1};
+    trainer *t = trainer_create(&setup, b.memory, &st);
+    support_ok(t != NULL, &st);
+    for (u32 step = 0; step < o->steps; step++) trainer_step(t, &b.s.data);
+    assert_true(trainer_evaluate(t, &b.s.data) == loss[i]);
+    bench_close(&b);
+  }
+  assert_true(isfinite(loss[0]) && loss[0] != loss[1]);
+}
+
+// Every statement that comes with weft, full scale included, reads to the end of its lists and makes its models.
+static void presets_state_studies(void **state) {
+  (void)state;
+  static const struct {
+    const char *kind;
+    const field_table *table;
+  } kinds[] = {{"coord", &coord_table}, {"transfer", &transfer_table}, {"lazy", &lazy_table}, {"shapes", &shapes_table}};
+  arena *a = arena_create("test");
+  const char *const *names;
+  const u32 count = presets_list("studies", a, &names);
+  u32 seen = 0;
+  for (u32 i = 0; i < count; i++)
+    for (u32 k = 0; k < COUNT_OF(kinds); k++) {
+      if (!text_starts(names[i], kinds[k].kind)) continue;
+      status st = {0};
+      run_spec *base = arena_array(a, run_spec, 1);
+      const study_request q = {.kind = kinds[k].kind, .path = names[i], .table = kinds[k].table,
+                               .spec = arena_take(a, kinds[k].table->spec_size)};
+      support_ok(study_load(&q, base, a, &st), &st);
+      for (u32 f = 0; f < q.table->count; f++) {
+        const field *one = &q.table->fields[f];
+        const char *words = (const char *)q.spec + one->offset;
+        study_list list;
+        study_rule *rules;
+        u32 rule_count;
+        if (one->type != FIELD_TEXT || !words[0] || strcmp(one->key, "images") == 0 || strcmp(one->key, "labels") == 0) continue;
+        const bool ok = strcmp(one->key, "rules") == 0 ? study_rules_read(one->key, words, a, &rules, &rule_count, &st)
+                                                       : study_list_read(one->key, words, 0, a, &list, &st);
+        support_ok(ok, &st);
+      }
+      seen++;
+    }
+  assert_true(seen == count && count >= 8);
+  arena_destroy(a);
+}
+
 // The same numbers for one thread and for three.
 static void laziness_by_any_threads(void **state) {
   (void)state;
@@ -387,6 +551,8 @@ int main(void) {
       cmocka_unit_test(planted_mistakes_are_named), cmocka_unit_test(slopes_are_judged),
       cmocka_unit_test(transfers_are_judged),       cmocka_unit_test(a_coordinate_check),
       cmocka_unit_test(a_transfer_study),           cmocka_unit_test(a_laziness_study),
-      cmocka_unit_test(laziness_by_any_threads)};
+      cmocka_unit_test(laziness_by_any_threads),    cmocka_unit_test(frontiers_are_judged),
+      cmocka_unit_test(a_shapes_study),             cmocka_unit_test(precision_reaches_the_kernels),
+      cmocka_unit_test(presets_state_studies)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

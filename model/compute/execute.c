@@ -1,7 +1,8 @@
 // One parallel region per call: weights are packed, threads take lanes as they come, run a lane's sequences
 // through all steps, and then fold the lanes' gradients in order, chunk by chunk. Invariants:
 //   1. What a lane computes depends on the batch, the parameters and the lane's number alone.
-//   2. grads[p][i] = ((lane 0 + lane 1) + lane 2) + ..., whichever thread computes it.
+//   2. grads[p][i] = ((lane 0 + lane 1) + lane 2) + ..., whichever thread computes it. Ranks keep that order: each adds
+//      its lanes to what the rank before it sends, and the last one's sums go to all.
 //   3. A thread writes only to its own block (or its lanes' blocks), to the lanes it took and to the chunks it took.
 // Where the head is apart (execute_head.c) sequences go in waves, one per lane: all forward, the head of
 // each by all threads, all backward.
@@ -114,6 +115,25 @@ static void plan_lanes(executor *e, arena *a) {
   }
 }
 
+static u32 first_lane(const execute_ranks *k, u32 rank, u32 lanes) { return k ? rank * lanes / k->ranks : 0; }
+
+static bool open_ranks(executor *e, u32 lanes, arena *a, status *st) {
+  const execute_ranks *k = e->setup.options.ranks;
+  e->lanes = k ? first_lane(k, k->rank + 1, lanes) - first_lane(k, k->rank, lanes) : lanes;
+  if (!k) return true;
+  require(k->rank < k->ranks);
+  if (k->ranks > lanes)
+    return status_fail(st, CODE_CONFIG, "%u ranks cannot share a batch of %u sequences, whose gradients are summed in %u lanes; "
+                       "start at most %u", k->ranks, e->setup.max_batch, lanes, lanes);
+  if (e->order.head_apart)
+    return status_fail(st, CODE_CONFIG, "model.vocab: from %u on, the unembedding's gradient is summed sequence by sequence in "
+                       "one process, so ranks cannot share a batch", HEAD_APART_VOCAB);
+  size_t most = 0;
+  for (u32 p = 0; p < e->graph->param_count; p++) most = param_floats(e->graph, p) > most ? param_floats(e->graph, p) : most;
+  if (k->rank > 0) e->incoming = arena_take_big(a, most * sizeof(float), "gradients of the rank before", st);
+  return k->rank == 0 || e->incoming;
+}
+
 executor *executor_open(const executor_setup *s, arena *a, status *st) {
   require(s->max_batch > 0 && s->threads > 0);
   const graph *g = s->graph;
@@ -122,12 +142,11 @@ executor *executor_open(const executor_setup *s, arena *a, status *st) {
   bool can = s->kernels->head_logits != NULL, must = s->options.head == HEAD_TOGETHER;
   order_options o = {s->options.recompute, can && (must || (s->options.head == HEAD_AUTO && wants_head_apart(g))),
                      s->kernels->pairs};
-  e->lanes = count_lanes(g, s->max_batch, o.head_apart);
+  if (!node_order_build(g, o, a, &e->order, st) || !open_ranks(e, count_lanes(g, s->max_batch, o.head_apart), a, st))
+    return NULL;
   // Lanes bound the threads that find work, but for a head that all of them share.
   e->threads = s->threads < e->lanes || o.head_apart ? s->threads : e->lanes;
-  if (!node_order_build(g, o, a, &e->order, st) || !memory_plan_build(g, &e->order, a, &e->plan, st) ||
-      !plan_packing(e, a, st))
-    return NULL;
+  if (!memory_plan_build(g, &e->order, a, &e->plan, st) || !plan_packing(e, a, st)) return NULL;
   plan_lanes(e, a);
   plan_slopes(e, a);
   if (o.head_apart && !execute_head_open(e, a, st)) return NULL;
@@ -199,7 +218,8 @@ float *execute_block(const executor *e, u32 lane) {
 }
 
 static float *lane_sum(const execute_run *r, u32 lane, u32 param) {
-  return lane == 0 ? r->grads[param] : r->e->sums[lane - 1] + r->e->param_offsets[param];
+  const u32 own = lane - r->first_lane;
+  return own == 0 ? r->grads[param] : r->e->sums[own - 1] + r->e->param_offsets[param];
 }
 
 // Tokens and parameters are only read; the kernels' operands are one type for in and out.
@@ -364,19 +384,41 @@ static void fold_chunk(const float *const *from, u32 lanes, size_t n, float *to)
 }
 
 // Every thread of the region calls this; chunks go around the threads.
-static void fold_lanes(const execute_run *r) {
+static void fold_param(const execute_run *r, u32 p) {
   const executor *e = r->e;
-  size_t chunk = 0, mine = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
-  for (u32 p = 0; p < e->graph->param_count && r->lanes > 1; p++) {
-    size_t count = e->shared[p] ? 0 : param_count(e->graph, p);
-    for (size_t i = 0; i < count; i += FOLD_CHUNK, chunk++) {
-      if (chunk % threads != mine) continue;
-      size_t n = count - i < FOLD_CHUNK ? count - i : FOLD_CHUNK;
-      const float *from[LANES_MAX];
-      for (u32 l = 0; l < r->lanes; l++) from[l] = lane_sum(r, l, p) + i;
-      fold_chunk(from, r->lanes, n, r->grads[p] + i);
-    }
+  size_t chunk = p, mine = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
+  size_t count = e->shared[p] ? 0 : param_count(e->graph, p);
+  for (size_t i = 0; i < count; i += FOLD_CHUNK, chunk++) {
+    if (chunk % threads != mine) continue;
+    size_t n = count - i < FOLD_CHUNK ? count - i : FOLD_CHUNK;
+    const float *from[LANES_MAX + 1];
+    u32 lanes = 0;
+    if (e->incoming) from[lanes++] = e->incoming + i;
+    for (u32 l = r->first_lane; l < r->lane_end; l++) from[lanes++] = lane_sum(r, l, p) + i;
+    fold_chunk(from, lanes, n, r->grads[p] + i);
   }
+}
+
+// A chain over the ranks, parameter by parameter, so that they add at the same time; then the sums to all.
+static void fold_ranks(const execute_run *r, const execute_ranks *k) {
+  const graph *g = r->e->graph;
+  for (u32 p = 0; p < g->param_count; p++) {
+#pragma omp master
+    if (k->rank > 0) k->receive(k->user, r->e->incoming, param_count(g, p));
+#pragma omp barrier
+    fold_param(r, p);
+#pragma omp barrier
+#pragma omp master
+    if (k->rank + 1 < k->ranks) k->send(k->user, r->grads[p], param_count(g, p));
+  }
+#pragma omp master
+  for (u32 p = 0; p < g->param_count; p++) k->share(k->user, r->grads[p], param_count(g, p));
+}
+
+static void fold_lanes(const execute_run *r) {
+  const execute_ranks *ranks = r->e->setup.options.ranks;
+  if (ranks) fold_ranks(r, ranks);
+  for (u32 p = 0; p < r->e->graph->param_count && r->lanes > 1 && !ranks; p++) fold_param(r, p);
 #pragma omp barrier
 }
 
@@ -385,12 +427,15 @@ static void finish(const execute_run *r) {
   u64 since = execute_now(e);
   if (r->grads) fold_lanes(r);
   execute_add_time(e, EXTRA_FOLD, since);
-#pragma omp single
+#pragma omp master
   {
+    const execute_ranks *ranks = e->setup.options.ranks;
+    if (ranks) ranks->gather(ranks->user, e->losses, r->b->batch);
     double sum = 0;
     for (u32 i = 0; i < r->b->batch; i++) sum += e->losses[i];
     e->loss = sum / r->targets;
   }
+#pragma omp barrier
   since = execute_now(e);
   if (r->after) r->after(r->user);
   execute_add_time(e, EXTRA_AFTER, since);
@@ -405,10 +450,15 @@ static double count_targets(const executor *e, const execute_batch *b) {
 
 double execute_gradients_then(executor *e, const execute_batch *b, float *const *grads, execute_after *after, void *user) {
   require(b->batch > 0 && b->batch <= e->setup.max_batch);
-  execute_run r = {.e = e, .b = b, .grads = grads, .after = after, .user = user};
-  r.lanes = count_lanes(e->graph, b->batch, e->order.head_apart);
+  const execute_ranks *k = e->setup.options.ranks;
+  const u32 lanes = count_lanes(e->graph, b->batch, e->order.head_apart), rank = k ? k->rank : 0;
+  execute_run r = {.e = e, .b = b, .grads = grads, .lanes = lanes, .after = after, .user = user};
+  r.first_lane = first_lane(k, rank, lanes);
+  r.lane_end = k ? first_lane(k, rank + 1, lanes) : lanes;
   r.targets = count_targets(e, b);
+  require(!grads || r.lane_end > r.first_lane);
   e->last_params = b->params;
+  if (k) memset(e->losses, 0, b->batch * sizeof *e->losses);
   // A single sequence runs in block 0.
   u32 threads = r.lanes < e->threads && !e->order.head_apart ? r.lanes : e->threads;
 #pragma omp parallel num_threads(threads)
@@ -418,7 +468,7 @@ double execute_gradients_then(executor *e, const execute_batch *b, float *const 
       run_waves(&r);
     } else {
 #pragma omp for schedule(dynamic, 1)
-      for (u32 lane = 0; lane < r.lanes; lane++) run_lane(&r, lane);
+      for (u32 lane = r.first_lane; lane < r.lane_end; lane++) run_lane(&r, lane);
     }
     finish(&r);
   }

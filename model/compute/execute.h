@@ -7,11 +7,25 @@
 
 typedef struct executor executor;
 
+// Several processes that share every batch: each takes a contiguous part of its lanes and has all of its tokens. These
+// functions are called by the thread that called the executor, in the same order in all of them; how they reach
+// each other is the caller's business.
+typedef struct execute_ranks {
+  u32 rank, ranks;
+  void *user;
+  void (*receive)(void *user, float *ret_values, size_t count);  // what the rank before sent; not called in the first
+  void (*send)(void *user, const float *values, size_t count);   // to the rank after; not called in the last
+  void (*share)(void *user, float *values, size_t count);        // the last rank's values to all
+  void (*gather)(void *user, double *values, size_t count);      // sums over ranks, of which all but one hold 0
+} execute_ranks;
+
 // What differs from the ordinary; zeros are the ordinary.
 typedef struct execute_options {
   bool recompute; // run blocks forward again instead of keeping what is inside them
   // Where the unembedding and loss are done: AUTO lets the size of the vocabulary decide.
   enum { HEAD_AUTO, HEAD_IN_LANES, HEAD_TOGETHER } head;
+  // Gradients come out as one process makes them, in all ranks. NULL: one process.
+  const execute_ranks *ranks;
 } execute_options;
 
 typedef struct executor_setup {
@@ -22,7 +36,7 @@ typedef struct executor_setup {
 } executor_setup;
 
 // Everything is taken from `a` here: parameters' gradients per lane and planned activation blocks.
-// CODE_CONFIG with the size wanted when memory does not suffice.
+// CODE_CONFIG with the size wanted when memory does not suffice, or where the ranks are more than the lanes.
 executor *executor_open(const executor_setup *s, arena *a, status *st);
 executor *executor_create(const graph *g, const kernel_table *k, u32 max_batch, u32 threads, arena *a,
                           status *st);

@@ -24,15 +24,16 @@ struct executor {
   executor_setup setup;
   const graph *graph;
   const kernel_table *kernels;
-  u32 threads, lanes; // at most
+  u32 threads, lanes; // at most, of this rank
   node_order order;
   memory_plan plan;
   float **blocks;        // plan.floats each: per thread, or per lane where the head is apart
   float **scratch;       // per thread
-  float **sums;          // per lane but the first, whose sums are the caller's: gradients of parameters
+  float **sums;          // per own lane but the first, whose sums are the caller's: gradients of parameters
   size_t *param_offsets; // within a lane; [param_count] is the lane's size. Nothing where the head is apart and adds it
   bool *shared;          // per parameter: not summed in lanes
   double *losses;        // per sequence of the batch: sum over its tokens
+  float *incoming;       // of the ranks before, one parameter at a time; NULL in the first
   packed_weight *packed;
   u32 packed_count, pack_tasks;
   u32 *node_packed;      // per node: index into packed, or GRAPH_NONE
@@ -52,8 +53,9 @@ typedef struct execute_run {
   executor *e;
   const execute_batch *b;
   float *const *grads; // NULL: forward only
-  u32 lanes;
-  double targets; // tokens of the batch that have one
+  u32 lanes;                // of all ranks
+  u32 first_lane, lane_end; // of this one
+  double targets;           // tokens of the batch that have one
   execute_after *after; // or NULL
   void *user;
 } execute_run;

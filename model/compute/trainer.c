@@ -71,7 +71,8 @@ trainer *trainer_create(const trainer_setup *s, arena *a, status *st) {
   size_t chunks = 0;
   for (u32 p = 0; p < s->graph->param_count; p++) chunks += adamw_chunks(t->count[p]);
   t->square_sums = arena_array(a, double, chunks);
-  executor_setup e = {s->graph, s->kernels, s->options->batch, s->threads, {.recompute = s->options->recompute == RECOMPUTE_BLOCK}};
+  executor_setup e = {s->graph, s->kernels, s->options->batch, s->threads,
+                      {.recompute = s->options->recompute == RECOMPUTE_BLOCK, .ranks = s->ranks}};
   t->exec = executor_open(&e, a, st);
   if (!t->exec) return NULL;
   for (u32 p = 0; p < s->graph->param_count; p++) init_param(t, p);

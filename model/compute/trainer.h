@@ -24,6 +24,7 @@ typedef struct trainer_setup {
   u64 seed;
   u32 threads;
   const trainer_source *source; // NULL: the executor
+  const execute_ranks *ranks; // that share every batch, or NULL: each ends every step with the same parameters
 } trainer_setup;
 
 typedef struct step_result {
