@@ -82,8 +82,10 @@ program_phase *lower_phase(lowering *l, phase_family family, const graph_node *n
   *ph = (program_phase){
       .family = family, .layer = node->layer, .first_class = l->class_count, .iterations = 1, .colors = 4};
   snprintf(ph->origin, sizeof ph->origin, "%s", node->name);
-  ph->width = l->plan->tiles.replicas * l->plan->tiles.group_width;
-  ph->height = l->plan->tiles.rows;
+  const plan_tiles *t = &l->plan->tiles;
+  u32 columns = t->replicas * t->group_width;
+  ph->width = t->transposed ? t->rows : columns;
+  ph->height = t->transposed ? columns : t->rows;
   return ph;
 }
 
@@ -240,7 +242,7 @@ void lower_program(const plan *p, const graph *g, const machine *m, schedule *s,
 
 bool plan_lower(const plan *p, const graph *g, const machine *m, arena *a, program *ret_program, status *st) {
   schedule s;
-  schedule_build(g, p->policy, a, &s);
+  schedule_build(g, p->policy, p->kept, a, &s);
   lower_program(p, g, m, &s, a, ret_program);
   return program_check(ret_program, m, st);
 }

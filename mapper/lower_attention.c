@@ -13,26 +13,27 @@ typedef struct row_work {
   u64 busiest;        // of `sent` in one direction
 } row_work;
 
+// Keys go down and up the column where every row sees all of them: without a mask, and where row r holds
+// tokens r, r + rows, ..., so that rows see nearly equal numbers of pairs.
 static row_work work_of(const lowering *l, const tile_row *r) {
   u64 t = r->tokens, s = r->sequences, seq = l->graph->seq, rows = l->plan->tiles.seq_rows;
-  bool causal = l->graph->model.attention == ATTENTION_CAUSAL;
+  bool causal = l->graph->model.attention == ATTENTION_CAUSAL, mixed = l->plan->tiles.interleaved;
   if (l->plan->tiles.row_seqs > 1 || rows == 1)
     return (row_work){.keys = t, .pairs = s * (causal ? seq * (seq + 1) / 2 : seq * seq), .blocks = 1};
   bool first = r->position == 0, last = r->position + 1 == rows;
   u64 down = last ? 0 : r->before + t, up = first ? 0 : seq - r->before;
-  if (!causal)
-    return (row_work){.keys = seq,
-                      .pairs = t * seq,
-                      .blocks = rows,
-                      .received = seq - t,
-                      .sent = down + up,
-                      .busiest = down > up ? down : up};
-  return (row_work){.keys = r->before + t,
-                    .pairs = t * r->before + t * (t + 1) / 2,
-                    .blocks = r->position + 1,
-                    .received = r->before,
-                    .sent = down,
-                    .busiest = down};
+  row_work w = {.keys = seq, .pairs = t * seq, .received = seq - t, .sent = down + up};
+  w.busiest = down > up ? down : up;
+  if (causal && mixed) w.pairs = t * (r->position + 1) + rows * (t * (t - 1) / 2);
+  if (causal && !mixed)
+    w = (row_work){.keys = r->before + t,
+                   .pairs = t * r->before + t * (t + 1) / 2,
+                   .received = r->before,
+                   .sent = down,
+                   .busiest = down};
+  u32 block = tiles_rotated_keys(l->graph, &l->plan->tiles);
+  w.blocks = (w.keys + block - 1) / block;
+  return w;
 }
 
 // Heads that a column shares with its neighbours; a head inside one column sends nothing.

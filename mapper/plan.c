@@ -17,13 +17,32 @@ const char *plan_policy_name(u32 policy) {
   return names[policy];
 }
 
-enum { MORE_MICROBATCHES = 3, REPLICAS_MAX = 64 };
+const char *plan_kept_name(u32 kept) {
+  static const char *const names[] = {"auto", "input", "middle", "attention", "qkv", "all"};
+  require(kept < COUNT_OF(names));
+  return names[kept];
+}
+
+// How far a search goes. The usual one tries what is mostly best; the other all that differ.
+typedef struct reach {
+  u32 more_microbatches, replicas_max, replicas_fine; // replicas one by one up to replicas_fine
+} reach;
+static const reach usual = {3, 64, 7}, wide = {10, 192, 24};
+enum { CHOICES_MAX = 1 + 2 * KEPT_ALL };
+
+typedef struct choice {
+  u32 policy, kept;
+  schedule order;
+} choice;
 
 typedef struct search {
   const plan_request *r;
+  const reach *reach;
   arena *memory;
   tile_area area;
-  schedule schedules[POLICY_OFFLOAD + 1];
+  choice choices[CHOICES_MAX];
+  u32 choice_count;
+  choice *at; // the one being tried
   u32 code_bytes;
   u32 share; // sequences per system and step
   plan best;
@@ -34,7 +53,7 @@ typedef struct search {
 } search;
 
 static void fill_memory(search *s, plan *p) {
-  schedule *order = &s->schedules[p->policy];
+  schedule *order = &s->at->order;
   schedule_measure(s->r->graph, &p->tiles, p->axpy, s->memory, order);
   const graph *g = s->r->graph;
   const schedule_step *peak = &order->steps[order->peak];
@@ -47,9 +66,10 @@ static void fill_memory(search *s, plan *p) {
   snprintf(m->peak_node, sizeof m->peak_node, "%s", name);
 }
 
-// Does a microbatch fit with this policy and number of replicas? Fills the plan's geometry and memory.
-static bool fits(search *s, plan *p, u32 policy, u32 replicas, u32 microbatch) {
-  p->policy = policy;
+// Does a microbatch fit with this choice and number of replicas? Fills the plan's geometry and memory.
+static bool fits(search *s, plan *p, u32 replicas, u32 microbatch) {
+  p->policy = s->at->policy;
+  p->kept = s->at->kept;
   p->microbatch = microbatch;
   p->memory = (plan_memory){0};
   if (!tiles_choose(s->r->graph, s->area, replicas, microbatch, &p->tiles)) return false;
@@ -58,27 +78,27 @@ static bool fits(search *s, plan *p, u32 policy, u32 replicas, u32 microbatch) {
 }
 
 // The same for what was asked for, not for how far one could go: remembers what came nearest.
-static bool attempt(search *s, plan *p, u32 policy, u32 replicas, u32 microbatch) {
-  if (fits(s, p, policy, replicas, microbatch)) return true;
+static bool attempt(search *s, plan *p, u32 replicas, u32 microbatch) {
+  if (fits(s, p, replicas, microbatch)) return true;
   if (!p->memory.total_bytes) return false; // no geometry
   if (!s->tightest.total_bytes || p->memory.total_bytes < s->tightest.total_bytes) {
     s->tightest = p->memory;
-    s->tightest_policy = policy;
+    s->tightest_policy = p->policy;
   }
   return false;
 }
 
 // Largest multiple of `replicas` sequences that fits; memory grows with the slots of a group.
-static u32 capacity(search *s, plan *p, u32 policy, u32 replicas) {
-  if (!attempt(s, p, policy, replicas, replicas)) return 0;
+static u32 capacity(search *s, plan *p, u32 replicas) {
+  if (!attempt(s, p, replicas, replicas)) return 0;
   u32 low = 1, high = 2;
-  while (fits(s, p, policy, replicas, high * replicas)) {
+  while (fits(s, p, replicas, high * replicas)) {
     low = high;
     high *= 2;
   }
   while (high - low > 1) {
     u32 middle = low + (high - low) / 2;
-    if (fits(s, p, policy, replicas, middle * replicas))
+    if (fits(s, p, replicas, middle * replicas))
       low = middle;
     else
       high = middle;
@@ -86,15 +106,38 @@ static u32 capacity(search *s, plan *p, u32 policy, u32 replicas) {
   return low * replicas;
 }
 
+static void note_trial(plan_trials *t, const plan *p, const engine_result *result) {
+  if (!t) return;
+  if (t->count == t->room) {
+    u32 room = t->room ? 2 * t->room : 256;
+    plan_trial *list = arena_array(t->memory, plan_trial, room);
+    if (t->count) memcpy(list, t->list, t->count * sizeof *list);
+    t->list = list;
+    t->room = room;
+  }
+  plan_trial *trial = &t->list[t->count++];
+  *trial = (plan_trial){.policy = p->policy,
+                        .kept = p->kept,
+                        .replicas = p->tiles.replicas,
+                        .microbatch = p->microbatch,
+                        .microbatches = p->microbatches,
+                        .total_bytes = p->memory.total_bytes,
+                        .transposed = p->tiles.transposed,
+                        .interleaved = p->tiles.interleaved,
+                        .cycles = result->cycles};
+  memcpy(trial->by_resource, result->by_resource, sizeof trial->by_resource);
+}
+
 static void try_plan(search *s, plan candidate) {
   arena_mark mark = arena_save(s->memory);
   program lowered;
   engine_result result = {0};
-  lower_program(&candidate, s->r->graph, s->r->machine, &s->schedules[candidate.policy], s->memory, &lowered);
+  lower_program(&candidate, s->r->graph, s->r->machine, &s->at->order, s->memory, &lowered);
   bool ok = s->r->engine->run(&lowered, s->r->machine, s->memory, &result, s->st);
   candidate.estimate_cycles = result.cycles;
   arena_rewind(s->memory, mark);
   if (!ok) return; // it fits the memory, but not the machine's colors
+  note_trial(s->r->trials, &candidate, &result);
   if (s->found && s->best.estimate_cycles <= candidate.estimate_cycles) return;
   u32 largest = s->best.largest_microbatch;
   char limit[sizeof s->best.limit];
@@ -110,48 +153,83 @@ static void try_counts(search *s, plan p, u32 replicas, u32 most) {
   u32 stated = s->r->options->microbatch;
   u32 fewest = stated ? tiles_ceil(s->share, stated) : tiles_ceil(s->share, most);
   u32 last_size = 0;
-  for (u32 n = fewest; n <= fewest + (stated ? 0 : MORE_MICROBATCHES) && n <= s->share; n++) {
+  for (u32 n = fewest; n <= fewest + (stated ? 0 : s->reach->more_microbatches) && n <= s->share; n++) {
     u32 size = stated ? stated : tiles_ceil(s->share, n);
     if (size == last_size) continue;
     last_size = size;
     p.microbatches = tiles_ceil(s->share, size);
-    if (attempt(s, &p, p.policy, replicas, size)) try_plan(s, p);
+    if (attempt(s, &p, replicas, size)) try_plan(s, p);
   }
 }
 
 static void note_largest(search *s, plan p, u32 replicas, u32 most) {
   if (most <= s->best.largest_microbatch) return;
   s->best.largest_microbatch = most;
-  u32 policy = p.policy;
-  fits(s, &p, policy, replicas, most + replicas);
+  fits(s, &p, replicas, most + replicas);
   snprintf(s->best.limit, sizeof s->best.limit,
            "SRAM: %u sequences would take %u of %u bytes in the fullest PE, at %s (%s, %u replicas)", most + replicas,
-           p.memory.total_bytes, p.memory.limit_bytes, p.memory.peak_node, plan_policy_name(policy), replicas);
+           p.memory.total_bytes, p.memory.limit_bytes, p.memory.peak_node, plan_policy_name(p.policy), replicas);
 }
 
-static void search_replicas(search *s, plan p, u32 policy) {
+static void search_replicas(search *s, plan p) {
   u32 stated = s->r->options->replicas;
-  u32 most_replicas = stated ? stated : REPLICAS_MAX;
+  u32 most_replicas = stated ? stated : s->reach->replicas_max;
   u32 step = 1;
   for (u32 g = stated ? stated : 1; g <= most_replicas; g += step) {
     if (g > s->area.width || (!stated && g > s->share)) break;
-    if (g >= 8) step = g / 8 * 2; // finer steps change little up there
-    u32 most = capacity(s, &p, policy, g);
+    if (g > s->reach->replicas_fine) step = g / 8 * 2; // finer steps change little up there
+    u32 most = capacity(s, &p, g);
     if (!most) continue;
-    p.policy = policy;
     note_largest(s, p, g, most);
     try_counts(s, p, g, most);
   }
 }
 
+static void add_choice(search *s, u32 policy, u32 kept) {
+  const plan_options *o = s->r->options;
+  if (o->activations != POLICY_AUTO && o->activations != policy) return;
+  if (o->kept != KEPT_AUTO && o->kept != kept && policy != POLICY_RESIDENT) return;
+  if (!schedule_keeps_more(s->r->graph, kept) && o->kept != kept) return;
+  choice *c = &s->choices[s->choice_count++];
+  *c = (choice){.policy = policy, .kept = kept};
+  schedule_build(s->r->graph, policy, kept, s->memory, &c->order);
+}
+
+static void add_choices(search *s) {
+  const plan_options *o = s->r->options;
+  // what is stated as kept is said of a plan that keeps everything, too
+  add_choice(s, POLICY_RESIDENT, o->kept == KEPT_AUTO ? KEPT_INPUT : o->kept);
+  for (u32 policy = POLICY_RECOMPUTE; policy <= POLICY_OFFLOAD; policy++)
+    for (u32 kept = KEPT_INPUT; kept <= KEPT_ALL; kept++) add_choice(s, policy, kept);
+}
+
+// Grids and orders of tokens: the usual ones, those stated, or all.
+static void search_areas(search *s) {
+  const plan_options *o = s->r->options;
+  for (u32 grid = GRID_PLAIN; grid <= GRID_TRANSPOSED; grid++)
+    for (u32 tokens = TOKENS_INTERLEAVED; tokens >= TOKENS_CONTIGUOUS; tokens--) {
+      if (o->grid != GRID_AUTO ? grid != o->grid : !o->search && grid == GRID_TRANSPOSED) continue;
+      if (o->tokens != TOKENS_AUTO ? tokens != o->tokens : !o->search && tokens == TOKENS_CONTIGUOUS) continue;
+      s->area = tiles_area(s->r->machine, o, grid == GRID_TRANSPOSED, tokens == TOKENS_INTERLEAVED);
+      for (u32 i = 0; i < s->choice_count; i++) {
+        s->at = &s->choices[i];
+        plan p = {.options = *o, .batch = s->r->batch, .systems = s->r->systems, .axpy = o->axpy};
+        search_replicas(s, p);
+      }
+    }
+}
+
 // The code does not depend on the geometry: any lowering tells its size.
 static u32 measure_code(search *s) {
   arena_mark mark = arena_save(s->memory);
-  plan p = {.microbatch = 1, .microbatches = 1, .policy = POLICY_RECOMPUTE, .systems = 1, .axpy = s->r->options->axpy};
+  plan p = {.microbatch = 1, .microbatches = 1, .policy = POLICY_RECOMPUTE, .kept = KEPT_INPUT, .systems = 1};
+  p.axpy = s->r->options->axpy;
   bool ok = tiles_choose(s->r->graph, s->area, 1, 1, &p.tiles);
   require(ok);
   program lowered;
-  lower_program(&p, s->r->graph, s->r->machine, &s->schedules[POLICY_RECOMPUTE], s->memory, &lowered);
+  schedule order;
+  schedule_build(s->r->graph, p.policy, p.kept, s->memory, &order);
+  lower_program(&p, s->r->graph, s->r->machine, &order, s->memory, &lowered);
   arena_rewind(s->memory, mark);
   return lowered.code_bytes;
 }
@@ -189,19 +267,14 @@ bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
   if (!check_stated(r, st)) return false;
   arena_mark mark = arena_save(a);
   search s = {.r = r,
+              .reach = r->options->search ? &wide : &usual,
               .memory = a,
               .st = st,
-              .area = tiles_area(r->machine, r->options),
+              .area = tiles_area(r->machine, r->options, r->options->grid == GRID_TRANSPOSED, false),
               .share = tiles_ceil(r->batch, r->systems)};
-  for (u32 policy = POLICY_RESIDENT; policy <= POLICY_OFFLOAD; policy++)
-    schedule_build(r->graph, policy, a, &s.schedules[policy]);
   s.code_bytes = measure_code(&s);
-  plan p = {.options = *r->options, .batch = r->batch, .systems = r->systems, .axpy = r->options->axpy};
-  for (u32 policy = POLICY_RESIDENT; policy <= POLICY_OFFLOAD; policy++) {
-    if (r->options->activations != POLICY_AUTO && r->options->activations != policy) continue;
-    p.policy = policy;
-    search_replicas(&s, p, policy);
-  }
+  add_choices(&s);
+  search_areas(&s);
   arena_rewind(a, mark);
   if (!status_ok(st)) return false;
   if (!s.found) return fail_to_fit(&s, st);
@@ -213,9 +286,10 @@ bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
 u64 plan_hash(const plan *p) {
   u64 h = hash_text(HASH_START, "plan");
   const plan_tiles *t = &p->tiles;
-  const u32 words[] = {p->batch,      p->systems,      p->microbatch, p->microbatches, p->policy,       p->axpy,
-                       t->replicas,   t->group_width,  t->seq_rows,   t->row_seqs,     t->slots,        t->rows,
-                       t->tokens_max, t->features_max, t->hidden_max, t->head_pes,     t->heads_aligned};
+  const u32 words[] = {p->batch,     p->systems,      p->microbatch,    p->microbatches, p->policy,
+                       p->kept,      p->axpy,         t->replicas,      t->group_width,  t->seq_rows,
+                       t->row_seqs,  t->slots,        t->rows,          t->tokens_max,   t->features_max,
+                       t->hidden_max, t->head_pes,    t->heads_aligned, t->interleaved,  t->transposed};
   for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
   return h;
 }
@@ -226,6 +300,7 @@ void plan_print(const plan *p, text *out) {
   text_format(out, "plan: weight streaming on %u system%s\n", p->systems, p->systems == 1 ? "" : "s");
   text_format(out, "  batch        %u sequences a step: %u microbatch%s of %u on each system\n", p->batch,
               p->microbatches, p->microbatches == 1 ? "" : "es", p->microbatch);
+  if (t->transposed) text_add(out, "  grid         transposed: what follows calls the machine's rows columns\n");
   text_format(out, "  columns      %u replica%s x %u columns; up to %u features and %u hidden features a PE\n",
               t->replicas, t->replicas == 1 ? "" : "s", t->group_width, t->features_max, t->hidden_max);
   if (t->head_pes)
@@ -236,9 +311,11 @@ void plan_print(const plan *p, text *out) {
   if (t->row_seqs > 1)
     text_format(out, "  rows         %u used, %u whole sequences in each\n", t->rows, t->row_seqs);
   else
-    text_format(out, "  rows         %u used: %u sequences below each other, %u rows each, up to %u tokens a row\n",
-                t->rows, t->slots, t->seq_rows, t->tokens_max);
-  text_format(out, "  activations  %s\n", plan_policy_name(p->policy));
+    text_format(out, "  rows         %u used: %u sequences below each other, %u rows each, up to %u tokens a row%s\n",
+                t->rows, t->slots, t->seq_rows, t->tokens_max, t->interleaved ? ", interleaved" : "");
+  text_format(out, "  activations  %s", plan_policy_name(p->policy));
+  if (p->policy != POLICY_RESIDENT) text_format(out, ", kept: %s", plan_kept_name(p->kept));
+  text_add(out, "\n");
   text_format(out, "  memory       %u of %u bytes in the fullest PE: code %u, activations %u, buffers %u; peak at %s\n",
               m->total_bytes, m->limit_bytes, m->code_bytes, m->activation_bytes, m->buffer_bytes, m->peak_node);
   text_format(out, "  largest      microbatch %u; beyond it %s\n", p->largest_microbatch, p->limit);

@@ -7,6 +7,10 @@
 
 typedef enum { PLAN_STREAMING } plan_mode;
 typedef enum { POLICY_AUTO, POLICY_RESIDENT, POLICY_RECOMPUTE, POLICY_OFFLOAD } activation_policy;
+// What of a block backward finds again instead of rebuilding it; each level keeps what the one before keeps.
+typedef enum { KEPT_AUTO, KEPT_INPUT, KEPT_MIDDLE, KEPT_ATTENTION, KEPT_QKV, KEPT_ALL } kept_level;
+typedef enum { TOKENS_AUTO, TOKENS_CONTIGUOUS, TOKENS_INTERLEAVED } token_order;
+typedef enum { GRID_AUTO, GRID_PLAIN, GRID_TRANSPOSED } grid_choice;
 typedef enum { AXPY_FP16, AXPY_FP32 } axpy_precision;
 
 #define PLAN_FIELDS(F)                                                                                                 \
@@ -17,8 +21,17 @@ typedef enum { AXPY_FP16, AXPY_FP32 } axpy_precision;
     "column groups that each hold all features of their own sequences; 0 takes the fastest")                           \
   F(ENUM, activations, "activations", UNIT_NONE, "auto", 0, 0, "auto|resident|recompute|offload",                      \
     "kept for backward in SRAM, rebuilt from the layer's input, or that input moved off the wafer")                    \
+  F(ENUM, kept, "kept", UNIT_NONE, "auto", 0, 0, "auto|input|middle|attention|qkv|all",                               \
+    "what of a block is kept or moved, besides its input: the residual stream after attention, what attention makes, "  \
+    "queries keys and values, everything; the rest is rebuilt")                                                        \
+  F(ENUM, tokens, "tokens", UNIT_NONE, "auto", 0, 0, "auto|contiguous|interleaved",                                    \
+    "a sequence over several rows: runs of tokens, or token t in row t mod rows, which evens out causal attention")    \
+  F(ENUM, grid, "grid", UNIT_NONE, "auto", 0, 0, "auto|plain|transposed",                                              \
+    "features along x and tokens along y, or the other way round")                                                     \
   F(ENUM, axpy, "axpy", UNIT_NONE, "fp16", 0, 0, "fp16|fp32",                                                          \
     "where the local AXPY accumulates; chains and gradients always accumulate in fp32")                                \
+  F(BOOL, search, "search", UNIT_NONE, "false", 0, 0, NULL,                                                            \
+    "try every combination of what is not stated; false tries the usual few")                                          \
   F(U32, width, "width", UNIT_NONE, "0", 0, 100000, NULL, "columns that the program may use; 0 takes the machine's")   \
   F(U32, height, "height", UNIT_NONE, "0", 0, 100000, NULL, "rows that the program may use; 0 takes the machine's")
 
@@ -40,6 +53,8 @@ typedef struct plan_tiles {
   u32 head_pes;           // columns that the most spread head spans; 0 when a column holds whole heads
   u32 heads_max;          // of which one PE holds features
   bool heads_aligned;     // no PE holds parts of two heads
+  bool interleaved;       // token t of a sequence lies in row t mod seq_rows
+  bool transposed;        // features along y: "columns" are the machine's rows
 } plan_tiles;
 
 typedef struct plan_memory { // bytes of the fullest PE
@@ -51,7 +66,7 @@ typedef struct plan {
   plan_options options;         // as stated
   u32 batch, systems;           // sequences per step over all systems
   u32 microbatch, microbatches; // per system: microbatches x microbatch >= batch / systems
-  u32 policy;                   // activation_policy, resolved
+  u32 policy, kept;             // activation_policy and kept_level, resolved
   u32 axpy;
   plan_tiles tiles;
   plan_memory memory;
@@ -60,12 +75,26 @@ typedef struct plan {
   char limit[200];
 } plan;
 
+// A plan that was costed while searching, in the order tried.
+typedef struct plan_trial {
+  u32 policy, kept, replicas, microbatch, microbatches, total_bytes;
+  bool transposed, interleaved;
+  double cycles, by_resource[RESOURCE_COUNT];
+} plan_trial;
+
+typedef struct plan_trials {
+  plan_trial *list; // grows in an arena of the caller's
+  u32 count, room;
+  arena *memory;
+} plan_trials;
+
 typedef struct plan_request {
   const graph *graph;
   const machine *machine;
   const plan_options *options;
   const engine *engine; // costs candidates; the mapper knows it only as the door
   u32 batch, systems;
+  plan_trials *trials; // collects what was tried; NULL: not wanted
 } plan_request;
 
 // Chooses and checks a plan. CODE_CONFIG with what does not fit and by how much.
@@ -74,7 +103,10 @@ bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st);
 bool plan_check(const plan *p, const graph *g, const machine *m, status *st);
 u64 plan_hash(const plan *p);
 void plan_print(const plan *p, text *out);
+// The fastest trials with what limits each, and for every decision the best plan that decides otherwise.
+void plan_trials_print(const plan_trials *t, u32 best, text *out);
 const char *plan_policy_name(u32 policy);
+const char *plan_kept_name(u32 kept);
 
 // The plan as a program for the machine (lower.c); constant, lives in `a`.
 bool plan_lower(const plan *p, const graph *g, const machine *m, arena *a, program *ret_program, status *st);

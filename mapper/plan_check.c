@@ -10,7 +10,8 @@
 //     feature, hidden feature and head has an owner
 //  5. head_pes and heads_aligned say how heads lie: spread over that many columns, in none with another
 //  6. microbatches cover the batch and none is superfluous
-//  7. what was stated is obeyed: microbatch, replicas, activations, axpy
+//  7. what was stated is obeyed: microbatch, replicas, activations, kept, tokens, grid, axpy; tokens are
+//     interleaved only where a sequence spans rows
 //  8. memory: code + buffers + activations = total <= the PE's SRAM, and the peak of live tensors and
 //     buffers under the policy is what the plan says
 #include "mapper/plan.h"
@@ -39,6 +40,11 @@ static bool check_area(const checker *c) {
   u64 width = c->m->spec.usable_width, height = c->m->spec.usable_height;
   if (o->width && o->width < width) width = o->width;
   if (o->height && o->height < height) height = o->height;
+  if (t->transposed) {
+    u64 across = width;
+    width = height;
+    height = across;
+  }
   if (!t->replicas || !t->group_width) return refuse(c, 1, "there is no column");
   if ((u64)t->replicas * t->group_width > width) return refuse(c, 1, "the column groups are wider than the machine");
   if ((u64)t->slots * t->seq_rows != t->rows) return refuse(c, 2, "rows are not slots x seq_rows");
@@ -173,7 +179,14 @@ static bool check_batch(const checker *c) {
   if (all * (p->microbatches - 1) >= p->batch) return refuse(c, 6, "a microbatch is superfluous");
   bool obeyed = (!o->microbatch || o->microbatch == p->microbatch) &&
                 (!o->replicas || o->replicas == p->tiles.replicas) &&
-                (o->activations == POLICY_AUTO || o->activations == p->policy) && o->axpy == p->axpy;
+                (o->activations == POLICY_AUTO || o->activations == p->policy) && o->axpy == p->axpy &&
+                (o->kept == KEPT_AUTO || o->kept == p->kept) &&
+                (o->grid == GRID_AUTO || (o->grid == GRID_TRANSPOSED) == p->tiles.transposed);
+  if (p->tiles.seq_rows > 1)
+    obeyed &= o->tokens == TOKENS_AUTO || (o->tokens == TOKENS_INTERLEAVED) == p->tiles.interleaved;
+  else if (p->tiles.interleaved)
+    return refuse(c, 7, "tokens are interleaved over one row");
+  if (p->kept < KEPT_INPUT || p->kept > KEPT_ALL) return refuse(c, 7, "the kept level is unknown");
   if (!obeyed) return refuse(c, 7, "something stated was not obeyed");
   bool known = p->policy == POLICY_RESIDENT || p->policy == POLICY_RECOMPUTE || p->policy == POLICY_OFFLOAD;
   return known || refuse(c, 7, "the activation policy is unknown");
@@ -203,23 +216,35 @@ static bool from_block(const graph *g, u32 tensor, u32 layer) {
   return t->kind == TENSOR_ACT && t->producer < g->forward_end && g->nodes[t->producer].layer == layer;
 }
 
+static bool in_block(const graph *g, u32 n, u32 layer) {
+  return n < g->forward_end && g->nodes[n].layer == layer;
+}
+
 // The activation that a block reads and does not make.
 static u32 input_of_block(const graph *g, u32 layer) {
   for (u32 n = 0; n < g->forward_end; n++)
-    for (u32 i = 0; g->nodes[n].layer == layer && i < NODE_IN_MAX; i++) {
+    for (u32 i = 0; in_block(g, n, layer) && i < NODE_IN_MAX; i++) {
       u32 in = g->nodes[n].in[i];
       if (in != NONE && g->tensors[in].kind == TENSOR_ACT && !from_block(g, in, layer)) return in;
     }
   return NONE;
 }
 
-static void want_operands(const graph *g, const graph_node *node, u32 layer, bool *again) {
-  for (u32 i = 0; i < NODE_IN_MAX; i++) {
-    u32 in = node->in[i];
-    if (in == NONE || !from_block(g, in, layer) || again[g->tensors[in].producer]) continue;
-    again[g->tensors[in].producer] = true;
-    want_operands(g, &g->nodes[g->tensors[in].producer], layer, again); // as deep as a block is long
-  }
+// Does backward find this result of a block's node again, beside the block's input?
+static bool is_held(const checker *c, u32 n, u32 tensor) {
+  const graph *g = c->g;
+  u32 layer = g->nodes[n].layer, level = c->p->kept;
+  if (c->p->policy == POLICY_RESIDENT) return true;
+  if (g->nodes[n].op == OP_ATTENTION) return level >= KEPT_ATTENTION;
+  for (u32 k = n + 1; in_block(g, k, layer); k++)
+    for (u32 i = 0; i < NODE_IN_MAX; i++) {
+      if (g->nodes[k].in[i] != tensor) continue;
+      u32 by = g->nodes[k].op;
+      if (by == OP_RESIDUAL) return false;
+      if (g->nodes[n].op == OP_RESIDUAL) return level >= KEPT_MIDDLE;
+      return g->nodes[n].op == OP_LINEAR && level >= (by == OP_ATTENTION ? (u32)KEPT_QKV : (u32)KEPT_ALL);
+    }
+  return false;
 }
 
 static void add(timeline *l, moment_kind what, u32 which) {
@@ -227,38 +252,93 @@ static void add(timeline *l, moment_kind what, u32 which) {
   l->moments[l->count++].which = which;
 }
 
-// Forward, dropping what the policy drops after each block.
+// Forward. What is held leaves when the next block has made its like, the last block's at the end; a block's
+// input when the block is done.
 static void lay_forward(const checker *c, timeline *l) {
   const graph *g = c->g;
+  bool moves = c->p->policy == POLICY_OFFLOAD;
   for (u32 n = 0; n < g->forward_end; n++) {
     add(l, RUN, n);
     u32 layer = g->nodes[n].layer;
-    bool ends_block = layer != NONE && g->nodes[n + 1].layer != layer; // the logits follow the last block
-    if (c->p->policy == POLICY_OFFLOAD && ends_block) add(l, LEAVE, input_of_block(g, layer));
+    if (!moves) continue;
+    if (layer != NONE && !in_block(g, n + 1, layer)) add(l, LEAVE, input_of_block(g, layer));
+    for (u32 t = 0; t < g->tensor_count; t++) {
+      u32 maker = g->tensors[t].producer;
+      if (g->tensors[t].kind != TENSOR_ACT || maker > n || g->nodes[maker].layer == NONE || !is_held(c, maker, t))
+        continue;
+      u32 size = 1, from = g->nodes[maker].layer;
+      for (u32 k = maker; in_block(g, k + 1, from); k++) size++;
+      for (u32 k = maker; k > 0 && in_block(g, k - 1, from); k--) size++;
+      bool like = maker + size == n && layer == from + 1;
+      bool end = n + 1 == g->forward_end && from + 1 == g->model.layers;
+      if (like || end) add(l, LEAVE, t);
+    }
   }
 }
 
-// Backward: before a block's gradients its input (offload: fetched one block ahead) and what is rebuilt.
+// Runs again what makes a result that is neither held nor there yet, operands first.
+static void want(const checker *c, timeline *l, u32 tensor, u32 layer) {
+  const graph *g = c->g;
+  if (tensor == NONE || !from_block(g, tensor, layer)) return;
+  u32 maker = g->tensors[tensor].producer;
+  if (l->again[maker] || is_held(c, maker, tensor)) return;
+  for (u32 i = 0; i < NODE_IN_MAX; i++) want(c, l, g->nodes[maker].in[i], layer); // as deep as a block is long
+  l->again[maker] = true;
+  add(l, RUN, maker);
+}
+
+static bool has_left(const checker *c, u32 tensor) {
+  const graph *g = c->g;
+  u32 maker = g->tensors[tensor].producer;
+  if (g->tensors[tensor].kind != TENSOR_ACT || maker >= g->forward_end) return false;
+  for (u32 layer = 0; layer < g->model.layers; layer++)
+    if (input_of_block(g, layer) == tensor) return true;
+  return g->nodes[maker].layer != NONE && is_held(c, maker, tensor);
+}
+
+// What left is in memory again from where the one needed before it is first used; the first from its own use.
+static void come_back(const checker *c, timeline *l, u32 begin) {
+  const graph *g = c->g;
+  u32 *use = arena_array(c->memory, u32, g->tensor_count), end = l->count, pending = 0;
+  moment *old = arena_array(c->memory, moment, end);
+  memcpy(old, l->moments, end * sizeof *old);
+  for (u32 t = 0; t < g->tensor_count; t++) {
+    use[t] = NONE;
+    if (!has_left(c, t)) continue;
+    for (u32 now = begin; now < end && use[t] == NONE; now++)
+      for (u32 i = 0; i < NODE_IN_MAX; i++)
+        if (g->nodes[old[now].which].in[i] == t) use[t] = now;
+    pending += use[t] != NONE;
+  }
+  l->count = begin;
+  u32 reached = NONE; // uses up to and including this moment have come
+  for (u32 now = begin; now < end; now++) {
+    bool used = false;
+    u32 next = NONE;
+    for (u32 t = 0; t < g->tensor_count && pending; t++) used |= use[t] == now;
+    for (u32 t = 0; t < g->tensor_count && used; t++) {
+      if (use[t] == NONE || use[t] < now) continue;
+      if (use[t] == now && reached == NONE) add(l, COME, t); // the very first
+      if (use[t] > now && use[t] < next) next = use[t];
+    }
+    for (u32 t = 0; t < g->tensor_count && used; t++)
+      if (use[t] == next && next != NONE) add(l, COME, t);
+    if (used) reached = now;
+    l->moments[l->count++] = old[now];
+  }
+}
+
 static void lay_backward(const checker *c, timeline *l) {
   const graph *g = c->g;
-  u32 last_layer = g->model.layers - 1;
+  u32 begin = l->count;
   for (u32 n = g->forward_end; n < g->backward_end; n++) {
-    u32 layer = g->nodes[n].layer;
-    bool begins_block = layer != NONE && g->nodes[n - 1].layer != layer;
-    if (begins_block && c->p->policy == POLICY_OFFLOAD) {
-      if (layer == last_layer) add(l, COME, input_of_block(g, layer));
-      if (layer > 0) add(l, COME, input_of_block(g, layer - 1));
-    }
-    if (begins_block && c->p->policy != POLICY_RESIDENT) {
-      for (u32 k = n; k < g->backward_end && g->nodes[k].layer == layer; k++)
-        want_operands(g, &g->nodes[k], layer, l->again);
-      for (u32 k = 0; k < g->forward_end; k++)
-        if (g->nodes[k].layer == layer && l->again[k]) add(l, RUN, k);
-    }
+    for (u32 i = 0; g->nodes[n].layer != NONE && i < NODE_IN_MAX; i++) want(c, l, g->nodes[n].in[i], g->nodes[n].layer);
     add(l, RUN, n);
   }
+  if (c->p->policy == POLICY_OFFLOAD) come_back(c, l, begin);
 }
 
+enum { TURNING_KEYS = 32 }; // rotate at once, at most
 enum { HALF = 2, FULL = 4 }; // bytes of a value
 
 static u64 node_room(const checker *c, u32 n) {
@@ -266,7 +346,10 @@ static u64 node_room(const checker *c, u32 n) {
   u64 tokens = t->tokens_max, local = c->p->axpy == AXPY_FP16 ? HALF : FULL;
   u64 sums = 2 * tokens * FULL + 2 * tokens * local; // chained and local, one on its way and one being made
   u64 block = 0;                                     // of K, V, dK or dV that rotates, in values
-  if (t->seq_rows > 1) block = (u64)t->features_max * ((c->g->seq - 1) / t->seq_rows + 1);
+  if (t->seq_rows > 1) {
+    u64 keys = (c->g->seq - 1) / t->seq_rows + 1;
+    block = (u64)t->features_max * (keys > TURNING_KEYS ? TURNING_KEYS : keys);
+  }
   switch (c->g->nodes[n].op) {
   case OP_LINEAR:
   case OP_LINEAR_GRAD_X:
@@ -418,7 +501,7 @@ static bool check_memory(const checker *c) {
   if ((u64)m->code_bytes + m->buffer_bytes + m->activation_bytes != m->total_bytes)
     return refuse(c, 8, "code, buffers and activations are not the total");
   if (m->total_bytes > m->limit_bytes) return refuse(c, 8, "it does not fit");
-  u32 room = 2 * g->backward_end + 3 * g->model.layers;
+  u32 room = 2 * g->backward_end + 2 * g->tensor_count;
   timeline l = {.moments = arena_array(c->memory, moment, room),
                 .again = arena_array(c->memory, bool, g->forward_end),
                 .born = arena_array(c->memory, u32, g->tensor_count),

@@ -10,17 +10,13 @@ static void add_step(schedule *s, schedule_step step) {
   s->steps[s->count++] = step;
 }
 
-static bool is_layer_input(const graph *g, u32 tensor) {
-  const graph_tensor *t = &g->tensors[tensor];
-  if (t->kind != TENSOR_ACT || t->producer == NONE) return false;
-  u32 op = g->nodes[t->producer].op;
-  if (op == OP_EMBED) return true;
-  if (op != OP_RESIDUAL) return false;
-  // the second residual of a block: some node of another layer reads it
-  for (u32 n = t->producer + 1; n < g->forward_end; n++)
+// The operation of the same block that reads a tensor first; OP_COUNT: none.
+static u32 reader_inside(const graph *g, u32 tensor) {
+  u32 producer = g->tensors[tensor].producer, layer = g->nodes[producer].layer;
+  for (u32 n = producer + 1; n < g->forward_end && g->nodes[n].layer == layer; n++)
     for (u32 i = 0; i < NODE_IN_MAX; i++)
-      if (g->nodes[n].in[i] == tensor && g->nodes[n].layer != t->layer) return true;
-  return false;
+      if (g->nodes[n].in[i] == tensor) return g->nodes[n].op;
+  return OP_COUNT;
 }
 
 // The tensor that enters block `layer` from outside.
@@ -29,71 +25,133 @@ static u32 layer_input(const graph *g, u32 layer) {
     if (g->nodes[n].layer != layer) continue;
     for (u32 i = 0; i < NODE_IN_MAX; i++) {
       u32 t = g->nodes[n].in[i];
-      if (t != NONE && g->tensors[t].kind == TENSOR_ACT && is_layer_input(g, t)) return t;
+      if (t == NONE || g->tensors[t].kind != TENSOR_ACT || g->tensors[t].producer == NONE) continue;
+      if (g->nodes[g->tensors[t].producer].layer != layer) return t;
     }
   }
   return NONE;
 }
 
-// Marks forward nodes of a block whose outputs its gradients need, through each other, given its input.
-static void mark_rebuilt(const graph *g, u32 layer, u32 input, bool *rebuilt) {
-  bool *needed = rebuilt + g->forward_end; // by tensor
-  for (u32 n = g->forward_end; n < g->backward_end; n++)
-    for (u32 i = 0; g->nodes[n].layer == layer && i < NODE_IN_MAX; i++)
-      if (g->nodes[n].in[i] != NONE) needed[g->nodes[n].in[i]] = true;
-  for (u32 n = g->forward_end; n-- > 0;) {
-    const graph_node *node = &g->nodes[n];
-    if (node->layer != layer) continue;
-    bool wanted = false;
-    for (u32 i = 0; i < NODE_OUT_MAX; i++)
-      wanted |= node->out[i] != NONE && node->out[i] != input && needed[node->out[i]];
-    rebuilt[n] = wanted;
-    for (u32 i = 0; wanted && i < NODE_IN_MAX; i++)
-      if (node->in[i] != NONE) needed[node->in[i]] = true;
-  }
+// The least level at which an activation made inside a block is kept; KEPT_AUTO: at none.
+static u32 inner_level(const graph *g, u32 tensor) {
+  const graph_tensor *t = &g->tensors[tensor];
+  if (t->kind != TENSOR_ACT || t->producer >= g->forward_end || g->nodes[t->producer].layer == NONE) return KEPT_AUTO;
+  u32 maker = g->nodes[t->producer].op, reader = reader_inside(g, tensor);
+  if (maker == OP_ATTENTION) return KEPT_ATTENTION; // and the sums that its gradient needs
+  if (reader == OP_COUNT || reader == OP_RESIDUAL) return KEPT_AUTO;
+  if (maker == OP_RESIDUAL) return KEPT_MIDDLE;
+  if (maker != OP_LINEAR) return KEPT_AUTO;
+  return reader == OP_ATTENTION ? KEPT_QKV : KEPT_ALL;
 }
 
-static void add_forward(const graph *g, u32 policy, schedule *s) {
+static bool *kept_inside(const graph *g, u32 kept, arena *a) {
+  bool *inside = arena_array(a, bool, g->tensor_count);
+  for (u32 t = 0; t < g->tensor_count; t++) {
+    u32 level = inner_level(g, t);
+    inside[t] = level != KEPT_AUTO && level <= kept;
+  }
+  return inside;
+}
+
+bool schedule_keeps_more(const graph *g, u32 kept) {
+  for (u32 t = 0; t < g->tensor_count; t++)
+    if (inner_level(g, t) == kept) return true;
+  return kept == KEPT_INPUT;
+}
+
+// A kept tensor may leave until the next block makes its like.
+static u32 leaves_after(const graph *g, u32 tensor) {
+  u32 producer = g->tensors[tensor].producer, layer = g->nodes[producer].layer, first = producer, end = producer;
+  while (first > 0 && g->nodes[first - 1].layer == layer) first--;
+  while (end < g->forward_end && g->nodes[end].layer == layer) end++;
+  u32 like = producer + end - first;
+  return like < g->forward_end && g->nodes[like].layer == layer + 1 ? like : g->forward_end - 1;
+}
+
+static void add_forward(const graph *g, u32 policy, const bool *inside, schedule *s) {
   for (u32 n = 0; n < g->forward_end; n++) {
     u32 layer = g->nodes[n].layer;
     add_step(s, (schedule_step){.kind = STEP_NODE, .node = n});
+    if (policy != POLICY_OFFLOAD) continue;
     bool last_of_block = layer != NONE && (n + 1 == g->forward_end || g->nodes[n + 1].layer != layer);
-    if (policy == POLICY_OFFLOAD && last_of_block)
-      add_step(s, (schedule_step){.kind = STEP_STORE, .tensor = layer_input(g, layer)});
+    if (last_of_block) add_step(s, (schedule_step){.kind = STEP_STORE, .tensor = layer_input(g, layer)});
+    for (u32 t = 0; t < g->tensor_count; t++)
+      if (inside[t] && leaves_after(g, t) == n) add_step(s, (schedule_step){.kind = STEP_STORE, .tensor = t});
   }
 }
 
-static void add_rebuilt(const graph *g, u32 layer, arena *a, schedule *s) {
+// What backward finds: true for forward tensors that are kept or have been rebuilt.
+static void rebuild(const graph *g, u32 tensor, u32 layer, bool *there, schedule *s) {
+  if (tensor == NONE || there[tensor]) return;
+  const graph_tensor *t = &g->tensors[tensor];
+  if (t->kind != TENSOR_ACT || t->producer >= g->forward_end || g->nodes[t->producer].layer != layer) return;
+  const graph_node *maker = &g->nodes[t->producer];
+  for (u32 i = 0; i < NODE_IN_MAX; i++) rebuild(g, maker->in[i], layer, there, s);
+  add_step(s, (schedule_step){.kind = STEP_NODE, .node = t->producer, .again = true});
+  for (u32 i = 0; i < NODE_OUT_MAX; i++)
+    if (maker->out[i] != NONE) there[maker->out[i]] = true;
+}
+
+// Each operand is rebuilt just before the first gradient that reads it.
+static void add_backward(const graph *g, u32 policy, const bool *inside, arena *a, schedule *s) {
   arena_mark mark = arena_save(a);
-  bool *rebuilt = arena_array(a, bool, g->forward_end + g->tensor_count);
-  mark_rebuilt(g, layer, layer_input(g, layer), rebuilt);
-  for (u32 n = 0; n < g->forward_end; n++)
-    if (rebuilt[n]) add_step(s, (schedule_step){.kind = STEP_NODE, .node = n, .again = true});
+  bool *there = arena_array(a, bool, g->tensor_count);
+  for (u32 t = 0; t < g->tensor_count; t++) there[t] = policy == POLICY_RESIDENT || inside[t];
+  for (u32 n = g->forward_end; n < g->backward_end; n++) {
+    const graph_node *node = &g->nodes[n];
+    for (u32 i = 0; node->layer != NONE && i < NODE_IN_MAX; i++) rebuild(g, node->in[i], node->layer, there, s);
+    add_step(s, (schedule_step){.kind = STEP_NODE, .node = n});
+  }
   arena_rewind(a, mark);
 }
 
-static void add_backward(const graph *g, u32 policy, arena *a, schedule *s) {
-  u32 layer = NONE;
-  for (u32 n = g->forward_end; n < g->backward_end; n++) {
-    const graph_node *node = &g->nodes[n];
-    if (node->layer != layer && node->layer != NONE) {
-      // prefetched one block ahead: the first two with the first block, then one each
-      if (policy == POLICY_OFFLOAD && layer == NONE)
-        add_step(s, (schedule_step){.kind = STEP_FETCH, .tensor = layer_input(g, node->layer)});
-      if (policy == POLICY_OFFLOAD && node->layer > 0)
-        add_step(s, (schedule_step){.kind = STEP_FETCH, .tensor = layer_input(g, node->layer - 1)});
-      if (policy != POLICY_RESIDENT) add_rebuilt(g, node->layer, a, s);
+typedef struct fetch_need {
+  u32 tensor, first_use; // step of backward that reads it first
+} fetch_need;
+
+// Blocks' inputs and inner tensors that left, in the order in which backward needs them.
+static u32 list_needs(const graph *g, bool *wanted, const schedule *s, u32 from, fetch_need *needs) {
+  u32 count = 0;
+  for (u32 l = 0; l < g->model.layers; l++) wanted[layer_input(g, l)] = true;
+  for (u32 i = from; i < s->count; i++)
+    for (u32 k = 0; k < NODE_IN_MAX; k++) {
+      u32 t = g->nodes[s->steps[i].node].in[k];
+      if (t == NONE || !wanted[t]) continue;
+      wanted[t] = false;
+      needs[count++] = (fetch_need){t, i};
     }
-    layer = node->layer;
-    add_step(s, (schedule_step){.kind = STEP_NODE, .node = n});
-  }
+  return count;
 }
 
-void schedule_build(const graph *g, u32 policy, arena *a, schedule *ret_schedule) {
-  u32 room = g->backward_end + g->forward_end + 3 * (g->model.layers + 1);
+// Memory for what comes back is taken where the tensor before it is needed: fetched one ahead.
+static void add_fetches(const graph *g, bool *inside, u32 from, arena *a, schedule *s) {
+  arena_mark mark = arena_save(a);
+  fetch_need *needs = arena_array(a, fetch_need, g->tensor_count);
+  schedule_step *old = arena_array(a, schedule_step, s->count - from);
+  u32 count = list_needs(g, inside, s, from, needs), steps = s->count - from, at = 0;
+  memcpy(old, s->steps + from, steps * sizeof *old);
+  s->count = from;
+  for (u32 i = 0; i < steps; i++) {
+    // all of those whose predecessor (at an earlier step) is needed at this step; the first with itself
+    for (; at < count; at++) {
+      u32 before = at;
+      while (before > 0 && needs[before].first_use == needs[at].first_use) before--;
+      if (needs[before].first_use != from + i) break;
+      add_step(s, (schedule_step){.kind = STEP_FETCH, .tensor = needs[at].tensor});
+    }
+    add_step(s, old[i]);
+  }
+  arena_rewind(a, mark);
+}
+
+void schedule_build(const graph *g, u32 policy, u32 kept, arena *a, schedule *ret_schedule) {
+  u32 room = g->backward_end + g->forward_end + 2 * g->tensor_count;
   *ret_schedule = (schedule){.steps = arena_array(a, schedule_step, room)};
-  add_forward(g, policy, ret_schedule);
-  add_backward(g, policy, a, ret_schedule);
+  bool *inside = kept_inside(g, kept, a);
+  add_forward(g, policy, inside, ret_schedule);
+  u32 backward = ret_schedule->count;
+  add_backward(g, policy, inside, a, ret_schedule);
+  if (policy == POLICY_OFFLOAD) add_fetches(g, inside, backward, a, ret_schedule);
   require(ret_schedule->count <= room);
 }
 
@@ -152,7 +210,7 @@ u32 schedule_tensor_bytes(const graph *g, const plan_tiles *t, u32 tensor) {
 u32 schedule_buffer_bytes(const graph *g, const plan_tiles *t, u32 axpy, u32 node) {
   u32 local = axpy == AXPY_FP16 ? BYTES_NARROW : BYTES_WIDE;
   u32 sums = (2 * BYTES_WIDE + 2 * local) * t->tokens_max;
-  u32 block = t->seq_rows > 1 ? t->features_max * BYTES_NARROW * tiles_ceil(g->seq, t->seq_rows) : 0;
+  u32 keys = tiles_rotated_keys(g, t), block = t->features_max * BYTES_NARROW * keys;
   switch (g->nodes[node].op) {
   case OP_LINEAR:
   case OP_LINEAR_GRAD_X:

@@ -28,8 +28,12 @@ typedef struct schedule {
 typedef enum feature_axis { AXIS_WIDTH, AXIS_QKV, AXIS_HIDDEN, AXIS_VOCAB } feature_axis;
 feature_axis schedule_axis(const graph *g, u32 tensor); // of an activation or its gradient
 
-// Bytes are filled for the given tiles.
-void schedule_build(const graph *g, u32 policy, arena *a, schedule *ret_schedule);
+// The order under a policy; `kept` says which tensors stay (recompute) or leave and return (offload), all
+// others are rebuilt where backward first needs them. schedule_measure fills the bytes.
+void schedule_build(const graph *g, u32 policy, u32 kept, arena *a, schedule *ret_schedule);
+// Does a level keep more than the one below it?
+bool schedule_keeps_more(const graph *g, u32 kept);
+// Bytes of every step for the given tiles.
 void schedule_measure(const graph *g, const plan_tiles *t, u32 axpy, arena *a, schedule *s);
 // Bytes of a tensor in the fullest PE.
 u32 schedule_tensor_bytes(const graph *g, const plan_tiles *t, u32 tensor);

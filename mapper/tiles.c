@@ -1,9 +1,9 @@
 // Dividing features and tokens over the mesh.
 #include "mapper/tiles.h"
 
-tile_area tiles_area(const machine *m, const plan_options *o) {
-  u32 w = m->spec.usable_width, h = m->spec.usable_height;
-  return (tile_area){o->width ? o->width : w, o->height ? o->height : h};
+tile_area tiles_area(const machine *m, const plan_options *o, bool transposed, bool interleaved) {
+  u32 w = o->width ? o->width : m->spec.usable_width, h = o->height ? o->height : m->spec.usable_height;
+  return (tile_area){transposed ? h : w, transposed ? w : h, transposed, interleaved};
 }
 
 // Columns of one head when heads are aligned to columns, and the features of the fullest column.
@@ -67,6 +67,8 @@ bool tiles_choose(const graph *g, tile_area area, u32 replicas, u32 microbatch, 
     t.slots = tiles_ceil(slots, t.row_seqs);
   }
   t.rows = t.slots * t.seq_rows;
+  t.transposed = area.transposed;
+  t.interleaved = area.interleaved && t.seq_rows > 1;
   t.tokens_max = tiles_ceil(g->seq, t.seq_rows) * t.row_seqs;
 
   u32 plain = tiles_ceil(m->width, t.group_width), head_pes, aligned;

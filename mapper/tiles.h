@@ -33,16 +33,25 @@ typedef struct tile_map {
   u32 size_count;
 } tile_map;
 
-typedef struct tile_area { // columns and rows that a plan may use
+typedef struct tile_area { // columns and rows that a plan may use; transposed: the machine's rows and columns
   u32 width, height;
+  bool transposed, interleaved; // passed on to the tiles
 } tile_area;
-tile_area tiles_area(const machine *m, const plan_options *o);
+tile_area tiles_area(const machine *m, const plan_options *o, bool transposed, bool interleaved);
 
 // Geometry for a microbatch on `replicas` column groups: as many rows per sequence as the height allows,
 // or several whole sequences per row. False where the groups outnumber columns or sequences.
 bool tiles_choose(const graph *g, tile_area area, u32 replicas, u32 microbatch, plan_tiles *ret_tiles);
 // Every class, in `a`.
 void tiles_map(const graph *g, const plan_tiles *t, u32 microbatch, arena *a, tile_map *ret_map);
+// Keys in a block that rotates between the rows of a sequence; 0 where none does. Shorter blocks cost a set-up
+// and, in forward, a change of scale each; longer ones cost memory. 32 keys: a set-up of 15 cycles on 32
+// elements' 16, and a rescale per 32 multiply-adds.
+enum { TILES_ROTATED_KEYS = 32 };
+static inline u32 tiles_rotated_keys(const graph *g, const plan_tiles *t) {
+  u32 row = (g->seq + t->seq_rows - 1) / t->seq_rows;
+  return t->seq_rows == 1 ? 0 : row < TILES_ROTATED_KEYS ? row : TILES_ROTATED_KEYS;
+}
 // Balanced parts: part i of `total` over `parts` (the first total mod parts take one more).
 static inline u32 tiles_part(u32 total, u32 parts, u32 i) {
   return total / parts + (i < total % parts);

@@ -15,8 +15,13 @@ static base_hyper base_of(const train_options *t) {
 
 static bool plan_and_flow(const run_spec *r, arena *a, step_sim *s, status *st) {
   const engine *door = flow_engine();
-  return plan_build(&(plan_request){&s->graph, &s->machine, &r->plan, door, r->train.batch, r->top.systems}, a,
-                    &s->plan, st) &&
+  return plan_build(&(plan_request){.graph = &s->graph,
+                                    .machine = &s->machine,
+                                    .options = &r->plan,
+                                    .engine = door,
+                                    .batch = r->train.batch,
+                                    .systems = r->top.systems},
+                    a, &s->plan, st) &&
          plan_lower(&s->plan, &s->graph, &s->machine, a, &s->program, st) &&
          door->run(&s->program, &s->machine, a, &s->result, st);
 }

@@ -98,7 +98,8 @@ static void fake_plan(const fake_options *o, step_sim *s) {
               .systems = 1,
               .microbatch = 13,
               .microbatches = (u32)o->repeat,
-              .policy = POLICY_RECOMPUTE};
+              .policy = POLICY_RECOMPUTE,
+              .kept = KEPT_INPUT};
   p->tiles = (plan_tiles){.replicas = 2,
                           .group_width = 7,
                           .seq_rows = 2,
