@@ -1,6 +1,7 @@
 // A plan becomes a program: the schedule's nodes, each lowered by its family, and the transfers of what
 // leaves the wafer in between.
 #include "mapper/lower.h"
+#include "mapper/pipeline.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -120,6 +121,18 @@ bool lower_completes(const lowering *l, const graph_node *node, u32 gradient) {
   return true;
 }
 
+// A step begins with every forward node once, in order: the node's index is its first phase's.
+static u32 first_phase_of(const lowering *l, const graph_node *node) {
+  u32 forward = node->forward == GRAPH_NONE ? 0 : node->forward;
+  require(strcmp(l->phases[forward].origin, l->graph->nodes[forward].name) == 0);
+  return forward;
+}
+
+void lower_update(lowering *l, program_phase *ph, const graph_node *node, u64 params) {
+  ph->update_params = params;
+  ph->update_use = params ? first_phase_of(l, node) : 0;
+}
+
 // Blocks are alike: a node with the same operation on tensors of the same shape as one lowered before
 // shares that phase's classes.
 static bool same_shape(const graph *g, const graph_node *a, const graph_node *b) {
@@ -161,6 +174,7 @@ static void lower_step(lowering *l, const schedule_step *step, seen_nodes *seen)
     memcpy(twin.origin, ph->origin, sizeof twin.origin);
     twin.layer = node->layer;
     *ph = twin;
+    if (twin.update_params) ph->update_use = first_phase_of(l, node);
   }
   l->phases[l->phase_count - 1].sram_bytes = step->bytes;
 }
@@ -222,7 +236,7 @@ void lower_program(const plan *p, const graph *g, const machine *m, schedule *s,
   }
   lower_transfers(&l, s, phase_of);
   program_group *group = arena_array(a, program_group, 1);
-  *group = (program_group){0, l.phase_count, p->microbatches};
+  *group = (program_group){0, l.phase_count, p->microbatches, false};
   *ret_program = (program){.machine_hash = machine_hash(m),
                            .plan_hash = plan_hash(p),
                            .phase_count = l.phase_count,
@@ -241,6 +255,10 @@ void lower_program(const plan *p, const graph *g, const machine *m, schedule *s,
 }
 
 bool plan_lower(const plan *p, const graph *g, const machine *m, arena *a, program *ret_program, status *st) {
+  if (p->options.mode == PLAN_PIPELINED) {
+    pipeline_lower(p, g, m, a, ret_program);
+    return program_check(ret_program, m, st);
+  }
   schedule s;
   schedule_build(g, p->policy, p->kept, a, &s);
   lower_program(p, g, m, &s, a, ret_program);

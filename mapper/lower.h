@@ -39,6 +39,8 @@ void lower_op(lowering *l, opcode op, u64 issues, u64 elements, u32 hops);
 void lower_row_sums(lowering *l, pe_share pe, u64 sums);
 // Is the gradient complete after this node? (A tied embedding has two.)
 bool lower_completes(const lowering *l, const graph_node *node, u32 gradient);
+// The gradient's phase completes `params` parameters: of its forward node, which streams them first.
+void lower_update(lowering *l, program_phase *ph, const graph_node *node, u64 params);
 u32 lower_tokens_max(const lowering *l);
 u64 lower_tokens(const lowering *l); // of a microbatch, padding of whole sequences excluded
 

@@ -71,6 +71,7 @@ static program_phase *lower_edge(lowering *l, const graph_node *node, u32 values
   const plan_tiles *t = &l->plan->tiles;
   program_phase *ph = lower_phase(l, FAMILY_EMBED, node);
   ph->iterations = lower_tokens_max(l);
+  ph->own_stream = true; // each system embeds its own tokens
   ph->latency_cycles = timing_path(l->machine, t->rows);
   // every wavelet for the rows below passes the first link of its column
   ph->column_wavelets = (u64)t->rows * lower_tokens_max(l) * t->features_max / values_per_wavelet;
@@ -93,12 +94,14 @@ void lower_embed(lowering *l, const graph_node *node) {
 void lower_embed_grad(lowering *l, const graph_node *node) {
   program_phase *ph = lower_edge(l, node, 1); // fp32: gradients of weights never narrow
   u32 hops = l->plan->tiles.rows / 2 + 1;
+  u64 params = 0;
   ph->stream_out = lower_tokens(l) * l->graph->model.width;
   for (u32 i = 0; i < NODE_OUT_MAX; i++)
     if (node->out[i] != GRAPH_NONE) {
       const graph_tensor *t = &l->graph->tensors[node->out[i]];
-      if (lower_completes(l, node, node->out[i])) ph->update_params += (u64)t->rows * t->cols;
+      if (lower_completes(l, node, node->out[i])) params += (u64)t->rows * t->cols;
     }
+  lower_update(l, ph, node, params);
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};

@@ -15,6 +15,7 @@ void lower_loss(lowering *l, const graph_node *node) {
   ph->latency_cycles = timing_chain(l->machine, t->group_width) + timing_path(l->machine, t->group_width);
   ph->row_wavelets = 2ull * lower_tokens_max(l);
   ph->stream_in = lower_tokens(l); // targets
+  ph->own_stream = true;
   ph->stream_in_hops = t->rows / 2 + 1;
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {

@@ -69,7 +69,7 @@ void lower_grad_w(lowering *l, const graph_node *node) {
   u64 params = outputs * inputs + (bias ? outputs : 0); // a tied embedding comes again with the tokens' gradient
   ph->stream_out = params * t->replicas;
   ph->stream_out_hops = 0; // the last hop of the column chain crosses the edge
-  ph->update_params = lower_completes(l, node, node->out[0]) ? params : 0;
+  lower_update(l, ph, node, lower_completes(l, node, node->out[0]) ? params : 0);
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};

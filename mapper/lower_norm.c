@@ -24,7 +24,7 @@ static void lower_norm_work(lowering *l, const graph_node *node, norm_work w) {
     ph->latency_cycles += timing_chain(l->machine, t->rows);
     ph->stream_out = w.column_sums * width * t->replicas;
     ph->stream_out_hops = 0; // the last hop of the column chain crosses the edge
-    ph->update_params = w.column_sums * width;
+    lower_update(l, ph, node, w.column_sums * width);
   }
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {

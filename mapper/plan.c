@@ -1,5 +1,6 @@
 // Choosing a plan: what fits is found by measuring memory, what is fastest by asking the engine.
 #include "mapper/lower.h"
+#include "mapper/pipeline.h"
 
 #include "base/hash.h"
 
@@ -197,10 +198,11 @@ static void add_choice(search *s, u32 policy, u32 kept) {
 
 static void add_choices(search *s) {
   const plan_options *o = s->r->options;
+  u32 most = o->search || o->kept != KEPT_AUTO ? KEPT_ALL : KEPT_MIDDLE;
   // what is stated as kept is said of a plan that keeps everything, too
   add_choice(s, POLICY_RESIDENT, o->kept == KEPT_AUTO ? KEPT_INPUT : o->kept);
   for (u32 policy = POLICY_RECOMPUTE; policy <= POLICY_OFFLOAD; policy++)
-    for (u32 kept = KEPT_INPUT; kept <= KEPT_ALL; kept++) add_choice(s, policy, kept);
+    for (u32 kept = KEPT_INPUT; kept <= most; kept++) add_choice(s, policy, kept);
 }
 
 // Grids and orders of tokens: the usual ones, those stated, or all.
@@ -263,8 +265,24 @@ static bool check_stated(const plan_request *r, status *st) {
                      r->options->height ? r->options->height : m->usable_height, m->usable_width, m->usable_height);
 }
 
+// The pipeline's rate follows from its kernels; the engine adds fill, drain and the update.
+static bool build_pipelined(const plan_request *r, arena *a, plan *ret_plan, status *st) {
+  plan p = {.options = *r->options, .batch = r->batch, .systems = r->systems, .axpy = r->options->axpy};
+  if (!pipeline_build(r, a, &p, st) || !plan_check(&p, r->graph, r->machine, st)) return false;
+  arena_mark mark = arena_save(a);
+  program lowered;
+  engine_result result;
+  bool ok = plan_lower(&p, r->graph, r->machine, a, &lowered, st) &&
+            r->engine->run(&lowered, r->machine, a, &result, st);
+  if (ok) p.estimate_cycles = result.cycles;
+  arena_rewind(a, mark);
+  if (ok) *ret_plan = p;
+  return ok;
+}
+
 bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
   if (!check_stated(r, st)) return false;
+  if (r->options->mode == PLAN_PIPELINED) return build_pipelined(r, a, ret_plan, st);
   arena_mark mark = arena_save(a);
   search s = {.r = r,
               .reach = r->options->search ? &wide : &usual,
@@ -291,10 +309,20 @@ u64 plan_hash(const plan *p) {
                        t->row_seqs,  t->slots,        t->rows,          t->tokens_max,   t->features_max,
                        t->hidden_max, t->head_pes,    t->heads_aligned, t->interleaved,  t->transposed};
   for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
+  for (u32 i = 0; i < p->pipeline.count; i++) {
+    const plan_kernel *k = &p->pipeline.kernels[i];
+    const u32 place[] = {k->node, k->x, k->y, k->width, k->height, k->flight, p->pipeline.tile};
+    for (u32 n = 0; n < COUNT_OF(place); n++) h = hash_u64(h, place[n]);
+  }
   return h;
 }
 
-void plan_print(const plan *p, text *out) {
+void plan_print(const plan *p, const graph *g, text *out) {
+  if (p->options.mode == PLAN_PIPELINED) {
+    pipeline_print(p, g, out);
+    text_format(out, "  estimate     %.6g cycles a step\n", p->estimate_cycles);
+    return;
+  }
   const plan_tiles *t = &p->tiles;
   const plan_memory *m = &p->memory;
   text_format(out, "plan: weight streaming on %u system%s\n", p->systems, p->systems == 1 ? "" : "s");

@@ -5,7 +5,7 @@
 #include "model/graph/graph.h"
 #include "sim/engine.h"
 
-typedef enum { PLAN_STREAMING } plan_mode;
+typedef enum { PLAN_STREAMING, PLAN_PIPELINED } plan_mode;
 typedef enum { POLICY_AUTO, POLICY_RESIDENT, POLICY_RECOMPUTE, POLICY_OFFLOAD } activation_policy;
 // What of a block backward finds again instead of rebuilding it; each level keeps what the one before keeps.
 typedef enum { KEPT_AUTO, KEPT_INPUT, KEPT_MIDDLE, KEPT_ATTENTION, KEPT_QKV, KEPT_ALL } kept_level;
@@ -14,7 +14,10 @@ typedef enum { GRID_AUTO, GRID_PLAIN, GRID_TRANSPOSED } grid_choice;
 typedef enum { AXPY_FP16, AXPY_FP32 } axpy_precision;
 
 #define PLAN_FIELDS(F)                                                                                                 \
-  F(ENUM, mode, "mode", UNIT_NONE, "streaming", 0, 0, "streaming", "weights stream in from MemoryX, layer by layer")   \
+  F(ENUM, mode, "mode", UNIT_NONE, "streaming", 0, 0, "streaming|pipelined",                                           \
+    "weights stream in from MemoryX, layer by layer; or all layers lie side by side with their weights")               \
+  F(U32, links, "links", UNIT_NONE, "1", 1, 1024, NULL,                                                                \
+    "pipelined: links side by side that carry the stream from one kernel to the next")                                 \
   F(U32, microbatch, "microbatch", UNIT_NONE, "0", 0, 16777216, NULL,                                                  \
     "sequences at once on one wafer; 0 takes the fastest that fits")                                                   \
   F(U32, replicas, "replicas", UNIT_NONE, "0", 0, 65536, NULL,                                                         \
@@ -62,13 +65,34 @@ typedef struct plan_memory { // bytes of the fullest PE
   char peak_node[GRAPH_NAME_MAX]; // where the activations peak
 } plan_memory;
 
+// Pipelined: one operation of the forward pass with its gradients and weights, on a rectangle of its own.
+typedef enum { KERNEL_LINEAR, KERNEL_ATTENTION, KERNEL_ELEMENTS } kernel_kind;
+typedef struct plan_kernel {
+  u32 node, kind;
+  u32 in, out;               // features that enter and leave
+  u32 x, y, width, height;   // linear: inputs along x, outputs along y; attention: features, tokens
+  u32 in_pe, out_pe;         // features of the fullest PE (attention: features, tokens of a sequence)
+  u32 flight;                // sequences whose results wait here for their gradients
+  u32 stored;                // features of a token that wait
+  u32 sram_bytes;            // of the fullest PE, with code
+  double token_cycles;       // of the fullest PE, forward and backward
+} plan_kernel;
+
+typedef struct plan_pipeline {
+  const plan_kernel *kernels; // in the order of the forward pass; lives in the arena of plan_build
+  u32 count, tile;            // tokens that a kernel hands on at once
+  double period_cycles;       // per token: of the slowest kernel, or of the widest stream between two
+  double link_cycles;         // of that stream
+} plan_pipeline;
+
 typedef struct plan {
   plan_options options;         // as stated
   u32 batch, systems;           // sequences per step over all systems
   u32 microbatch, microbatches; // per system: microbatches x microbatch >= batch / systems
   u32 policy, kept;             // activation_policy and kept_level, resolved
   u32 axpy;
-  plan_tiles tiles;
+  plan_tiles tiles;       // streaming
+  plan_pipeline pipeline; // pipelined
   plan_memory memory;
   double estimate_cycles; // of one step, by the engine that the plan was chosen with
   u32 largest_microbatch; // that fits with any policy and replicas, and what runs out beyond it
@@ -102,7 +126,7 @@ bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st);
 // Recomputes memory and geometry from graph and machine alone; shares no code with plan_build.
 bool plan_check(const plan *p, const graph *g, const machine *m, status *st);
 u64 plan_hash(const plan *p);
-void plan_print(const plan *p, text *out);
+void plan_print(const plan *p, const graph *g, text *out);
 // The fastest trials with what limits each, and for every decision the best plan that decides otherwise.
 void plan_trials_print(const plan_trials *t, u32 best, text *out);
 const char *plan_policy_name(u32 policy);

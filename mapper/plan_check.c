@@ -14,7 +14,7 @@
 //     interleaved only where a sequence spans rows
 //  8. memory: code + buffers + activations = total <= the PE's SRAM, and the peak of live tensors and
 //     buffers under the policy is what the plan says
-#include "mapper/plan.h"
+#include "mapper/pipeline.h"
 
 #include <string.h>
 
@@ -521,6 +521,7 @@ static bool check_memory(const checker *c) {
 }
 
 bool plan_check(const plan *p, const graph *g, const machine *m, status *st) {
+  if (p->options.mode == PLAN_PIPELINED) return pipeline_check(p, g, m, st);
   arena *memory = arena_create("plan check");
   checker c = {p, g, m, memory, st};
   bool ok = check_area(&c) && check_batch(&c) && check_sequences(&c) && check_tokens(&c) && check_columns(&c) &&

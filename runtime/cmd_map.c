@@ -42,7 +42,7 @@ static void print_json(const run_spec *r, const step_sim *s) {
 static bool print_part(const char *what, const step_sim *s, status *st) {
   text page = {0};
   if (strcmp(what, "plan") == 0)
-    plan_print(&s->plan, &page);
+    plan_print(&s->plan, &s->graph, &page);
   else if (strcmp(what, "program") == 0)
     program_print(&s->program, &page);
   else if (strcmp(what, "graph") == 0)

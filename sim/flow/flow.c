@@ -40,6 +40,7 @@ typedef struct flow {
   u32 *before_head, *before_next; // transfers by the phase that needs them
   bool *pending;                  // transfers that have started and not crossed
   lane lanes[2];                  // in, out
+  double own_per_cycle; // wavelets of each system's own through the edge
   double now;
   double *update_end; // end of each phase in its last repetition
   engine_span *spans;
@@ -81,13 +82,17 @@ static class_set solve_classes(const flow *f, const program_phase *ph) {
   return set;
 }
 
+static double stream_cycles(const flow *f, const program_phase *ph, u64 wavelets) {
+  return ph->own_stream ? timing_io_own(f->m, wavelets, f->p->systems) : timing_io(f->m, wavelets);
+}
+
 static phase_cost phase_solve(const flow *f, const program_phase *ph) {
   phase_cost c = {.fixed = f->m->spec.route_switch_cycles + ph->latency_cycles, .work = solve_classes(f, ph).work};
   u64 link = ph->row_wavelets > ph->column_wavelets ? ph->row_wavelets : ph->column_wavelets;
   const double times[] = {[RESOURCE_COMPUTE] = c.work,
                           [RESOURCE_FABRIC] = (double)link * f->m->spec.wavelet_cycles,
-                          [RESOURCE_IO_IN] = timing_io(f->m, ph->stream_in),
-                          [RESOURCE_IO_OUT] = timing_io(f->m, ph->stream_out)};
+                          [RESOURCE_IO_IN] = stream_cycles(f, ph, ph->stream_in),
+                          [RESOURCE_IO_OUT] = stream_cycles(f, ph, ph->stream_out)};
   for (u32 r = 0; r < COUNT_OF(times); r++)
     if (times[r] > c.busy) {
       c.busy = times[r];
@@ -152,10 +157,12 @@ static double lane_until(const flow *f, const lane *l, u32 transfer) {
   return sum;
 }
 
+// Transfers take what the streams of the phase leave: of the time, at the rate of each system's own.
 static void advance(flow *f, double cycles, const program_phase *ph) {
-  double room = cycles * f->m->io_wavelets_per_cycle;
-  lane_move(f, &f->lanes[0], fmax(0, room - (ph ? (double)ph->stream_in : 0)));
-  lane_move(f, &f->lanes[1], fmax(0, room - (ph ? (double)ph->stream_out : 0)));
+  double in = cycles - (ph ? stream_cycles(f, ph, ph->stream_in) : 0);
+  double out = cycles - (ph ? stream_cycles(f, ph, ph->stream_out) : 0);
+  lane_move(f, &f->lanes[0], fmax(0, in) * f->own_per_cycle);
+  lane_move(f, &f->lanes[1], fmax(0, out) * f->own_per_cycle);
   f->now += cycles;
 }
 
@@ -164,7 +171,7 @@ static void finish_transfer(flow *f, u32 transfer, u32 phase) {
   if (!f->pending[transfer]) return;
   bool out = f->p->transfers[transfer].out;
   lane *l = &f->lanes[out];
-  double cycles = lane_until(f, l, transfer) / f->m->io_wavelets_per_cycle;
+  double cycles = lane_until(f, l, transfer) / f->own_per_cycle;
   advance(f, cycles, NULL);
   while (f->pending[transfer]) lane_move(f, l, l->left); // where rounding left a crumb of it
   f->result->by_resource[out ? RESOURCE_IO_OUT : RESOURCE_IO_IN] += cycles;
@@ -241,9 +248,33 @@ static void start_open_transfers(flow *f, const program_group *g) {
   }
 }
 
+// Side by side: after the fill each repetition takes what the slowest phase takes, whichever it is.
+static void run_beside(flow *f, const program_group *g) {
+  u32 slowest = g->first;
+  for (u32 i = g->first; i < g->first + g->count; i++) {
+    const phase_cost *c = &f->costs[i];
+    double start = f->now;
+    f->now += c->fixed;
+    f->by_phase[i] += c->fixed;
+    f->result->by_resource[RESOURCE_SWITCH] += c->fixed;
+    f->spans[i] = (engine_span){start, start + c->fixed + c->busy, 0, c->work, c->resource};
+    if (c->busy > f->costs[slowest].busy) slowest = i;
+  }
+  double period = f->costs[slowest].busy;
+  if (g == f->p->groups) f->result->first_repeat_cycles = f->now + period;
+  f->now += period * (double)g->repeat;
+  f->by_phase[slowest] += period * (double)g->repeat;
+  f->result->by_resource[f->costs[slowest].resource] += period * (double)g->repeat;
+  for (u32 i = g->first; i < g->first + g->count; i++) f->update_end[i] = f->now;
+}
+
 // One that begins and ends with nothing on its way is as long as all that follow; only the last is walked
 // again, for the time at which gradients are complete.
 static void run_group(flow *f, const program_group *g, tally *before) {
+  if (g->beside) {
+    run_beside(f, g);
+    return;
+  }
   for (u64 r = 0; r < g->repeat; r++) {
     tally_take(f, before);
     lanes_restart(f);
@@ -265,20 +296,22 @@ static void drain_lanes(flow *f) {
       finish_transfer(f, f->lanes[i].queue[f->lanes[i].head], f->p->phase_count - 1);
 }
 
-// MemoryX updates each parameter group once its last gradient is out; what it has left to do when the
-// wafer is done shows, and so does the way back to the first weight of the next step.
+// MemoryX updates each parameter group once its last gradient is out. The next step may begin as soon as
+// each of its phases will find its weights updated; how much later than the wafer is done that is shows, and
+// at least the way from the last gradient to the first weight.
 static double host_tail(const flow *f) {
   const machine_spec *s = &f->m->spec;
   double levels = 0;
   for (u64 reach = 1; reach < f->p->systems; reach *= s->swarmx_fanout) levels++;
   double swarm = timing_cycles(f->m, levels * s->swarmx_latency_s);
-  double host = 0;
+  double fetch = timing_cycles(f->m, s->memoryx_latency_s) + swarm, host = 0, exposed = fetch;
   for (u32 i = 0; i < f->p->phase_count; i++) {
-    u64 params = f->p->phases[i].update_params;
-    if (params)
-      host = fmax(host, f->update_end[i] + swarm) + timing_cycles(f->m, (double)params / s->memoryx_params_per_s);
+    const program_phase *ph = &f->p->phases[i];
+    if (!ph->update_params) continue;
+    host = fmax(host, f->update_end[i] + swarm) + timing_cycles(f->m, (double)ph->update_params / s->memoryx_params_per_s);
+    exposed = fmax(exposed, host + fetch - f->now - f->spans[ph->update_use].start_cycle);
   }
-  return fmax(0, host - f->now) + timing_cycles(f->m, s->memoryx_latency_s) + swarm;
+  return exposed;
 }
 
 static void index_transfers(flow *f, arena *a) {
@@ -323,12 +356,12 @@ static void sum_busy(const flow *f, engine_result *r) {
       const program_phase *ph = &f->p->phases[index];
       double repeat = (double)f->p->groups[g].repeat;
       r->compute_busy_cycles += f->costs[index].work * repeat;
-      r->io_in_busy_cycles += timing_io(f->m, ph->stream_in) * repeat;
-      r->io_out_busy_cycles += timing_io(f->m, ph->stream_out) * repeat;
+      r->io_in_busy_cycles += stream_cycles(f, ph, ph->stream_in) * repeat;
+      r->io_out_busy_cycles += stream_cycles(f, ph, ph->stream_out) * repeat;
     }
   for (u32 t = 0; t < f->p->transfer_count; t++) {
     double repeat = (double)transfer_group(f->p, t)->repeat;
-    double cycles = timing_io(f->m, f->p->transfers[t].wavelets) * repeat;
+    double cycles = (double)f->p->transfers[t].wavelets / f->own_per_cycle * repeat;
     if (f->p->transfers[t].out)
       r->io_out_busy_cycles += cycles;
     else
@@ -336,20 +369,28 @@ static void sum_busy(const flow *f, engine_result *r) {
   }
 }
 
+static u32 phase_pes(const program *p, u32 phase) {
+  u32 pes = 0;
+  for (u32 c = 0; c < p->phases[phase].class_count; c++) pes += p->classes[p->phases[phase].first_class + c].pes;
+  return pes;
+}
+
 static void sum_pes(const program *p, engine_result *r) {
-  for (u32 i = 0; i < p->phase_count; i++) {
-    u32 pes = 0;
-    for (u32 c = 0; c < p->phases[i].class_count; c++) pes += p->classes[p->phases[i].first_class + c].pes;
-    if (pes > r->pes_used) r->pes_used = pes;
-    u32 sram = p->phases[i].sram_bytes + p->code_bytes;
-    if (sram > r->sram_peak_bytes) r->sram_peak_bytes = sram;
+  for (u32 g = 0; g < p->group_count; g++) {
+    u32 together = 0;
+    for (u32 i = p->groups[g].first; i < p->groups[g].first + p->groups[g].count; i++) {
+      u32 pes = phase_pes(p, i), sram = p->phases[i].sram_bytes + p->code_bytes;
+      together = p->groups[g].beside ? together + pes : pes > together ? pes : together;
+      if (sram > r->sram_peak_bytes) r->sram_peak_bytes = sram;
+    }
+    if (together > r->pes_used) r->pes_used = together;
   }
 }
 
 static bool flow_run(const program *p, const machine *m, arena *a, engine_result *ret_result, status *st) {
   if (!program_check(p, m, st)) return false;
   engine_result r = {0};
-  flow f = {.p = p, .m = m, .result = &r};
+  flow f = {.p = p, .m = m, .result = &r, .own_per_cycle = 1 / timing_io_own(m, 1, p->systems)};
   flow_init(&f, a);
   tally before = {.by_phase = arena_array(a, double, p->phase_count)};
   for (u32 g = 0; g < p->group_count; g++) run_group(&f, &p->groups[g], &before);
@@ -369,6 +410,6 @@ static bool flow_run(const program *p, const machine *m, arena *a, engine_result
 }
 
 const engine *flow_engine(void) {
-  static const engine door = {"flow", 1, flow_run};
+  static const engine door = {"flow", 2, flow_run};
   return &door;
 }

@@ -40,7 +40,7 @@ static bool check_phase(const program *p, const program_phase *ph, const machine
   if (ph->family >= FAMILY_COUNT) return fail(st, ph->origin, "has an unknown family");
   if ((u64)ph->first_class + ph->class_count > p->class_count)
     return fail(st, ph->origin, "has classes outside the program");
-  if (ph->width > m->spec.usable_width || ph->height > m->spec.usable_height)
+  if ((u64)ph->x + ph->width > m->spec.usable_width || (u64)ph->y + ph->height > m->spec.usable_height)
     return fail(st, ph->origin, "is larger than the machine's usable rectangle");
   u64 pes = 0;
   for (u32 i = 0; i < ph->class_count; i++) pes += p->classes[ph->first_class + i].pes;
@@ -48,6 +48,8 @@ static bool check_phase(const program *p, const program_phase *ph, const machine
   if ((u64)ph->sram_bytes + p->code_bytes > m->spec.sram_bytes)
     return status_fail(st, CODE_CONFIG, "program: phase %s needs %llu bytes of SRAM with code, a PE has %u", ph->origin,
                        (unsigned long long)ph->sram_bytes + p->code_bytes, m->spec.sram_bytes);
+  if (ph->update_params && ph->update_use >= p->phase_count)
+    return fail(st, ph->origin, "updates parameters that no phase uses");
   if (ph->colors > m->spec.colors) return fail(st, ph->origin, "uses more colors than the machine routes");
   return true;
 }
@@ -75,6 +77,20 @@ static bool check_transfer(const program *p, const program_transfer *t, status *
                      "program: transfer %s ends at a phase that does not come after the one that starts it", t->name);
 }
 
+static bool overlap(const program_phase *a, const program_phase *b) {
+  return a->x < b->x + b->width && b->x < a->x + a->width && a->y < b->y + b->height && b->y < a->y + a->height;
+}
+
+static bool check_beside(const program *p, const program_group *g, status *st) {
+  for (u32 i = 0; g->beside && i < g->count; i++)
+    for (u32 k = 0; k < i; k++) {
+      const program_phase *a = &p->phases[g->first + i], *b = &p->phases[g->first + k];
+      if (overlap(a, b))
+        return status_fail(st, CODE_CONFIG, "program: phases %s and %s lie on each other", a->origin, b->origin);
+    }
+  return true;
+}
+
 static bool check_groups(const program *p, status *st) {
   u64 next = 0;
   for (u32 i = 0; i < p->group_count; i++) {
@@ -83,6 +99,8 @@ static bool check_groups(const program *p, status *st) {
       return status_fail(st, CODE_CONFIG, "program: group %u does not continue the one before it", i);
     next += g->count;
   }
+  for (u32 i = 0; next == p->phase_count && i < p->group_count; i++)
+    if (!check_beside(p, &p->groups[i], st)) return false;
   return next == p->phase_count || status_fail(st, CODE_CONFIG, "program: groups cover %llu of %u phases",
                                                (unsigned long long)next, p->phase_count);
 }
@@ -111,7 +129,8 @@ static u64 hash_phase(u64 h, const program_phase *ph) {
   const u64 words[] = {ph->family,          ph->layer,         ph->first_class, ph->class_count,
                        ph->width,           ph->height,        ph->iterations,  ph->row_wavelets,
                        ph->column_wavelets, ph->stream_in,     ph->stream_out,  ph->stream_in_hops,
-                       ph->stream_out_hops, ph->update_params, ph->sram_bytes,  ph->colors};
+                       ph->stream_out_hops, ph->update_params, ph->sram_bytes,  ph->colors,
+                       ph->own_stream,      ph->update_use,    ph->x,           ph->y};
   for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
   u64 bits;
   memcpy(&bits, &ph->latency_cycles, sizeof bits);
@@ -132,7 +151,7 @@ u64 program_hash(const program *p) {
   }
   for (u32 i = 0; i < p->group_count; i++) {
     const program_group *g = &p->groups[i];
-    h = hash_u64(hash_u64(hash_u64(h, g->first), g->count), g->repeat);
+    h = hash_u64(hash_u64(hash_u64(hash_u64(h, g->first), g->count), g->repeat), g->beside);
   }
   for (u32 i = 0; i < p->transfer_count; i++) {
     const program_transfer *t = &p->transfers[i];
@@ -155,7 +174,7 @@ static void print_phase(const program *p, u32 index, text *out) {
   const program_phase *ph = &p->phases[index];
   text_format(out, "phase %u %s %s", index, ph->origin, phase_family_name(ph->family));
   if (ph->layer != UINT32_MAX) text_format(out, " layer=%u", ph->layer);
-  text_format(out, " rect=%ux%u iterations=%llu latency=%.17g sram=%u colors=%u\n", ph->width, ph->height,
+  text_format(out, " rect=%ux%u+%u+%u iterations=%llu latency=%.17g sram=%u colors=%u\n", ph->width, ph->height, ph->x, ph->y,
               (unsigned long long)ph->iterations, ph->latency_cycles, ph->sram_bytes, ph->colors);
   text_format(out, "  links row=%llu column=%llu\n", (unsigned long long)ph->row_wavelets,
               (unsigned long long)ph->column_wavelets);
@@ -165,7 +184,9 @@ static void print_phase(const program *p, u32 index, text *out) {
   if (ph->stream_out)
     text_format(out, "  out wavelets=%llu hops=%llu\n", (unsigned long long)ph->stream_out,
                 (unsigned long long)ph->stream_out_hops);
-  if (ph->update_params) text_format(out, "  update params=%llu\n", (unsigned long long)ph->update_params);
+  if (ph->own_stream) text_add(out, "  streams own\n");
+  if (ph->update_params)
+    text_format(out, "  update params=%llu use=%u\n", (unsigned long long)ph->update_params, ph->update_use);
   for (u32 i = 0; i < index; i++) // classes are printed where they are first used
     if (p->phases[i].first_class == ph->first_class && ph->class_count) {
       text_format(out, "  classes as phase %u\n", i);
@@ -179,8 +200,8 @@ void program_print(const program *p, text *out) {
               (unsigned long long)p->machine_hash, (unsigned long long)p->plan_hash, p->systems, p->code_bytes,
               p->task_kinds, p->op_kinds);
   for (u32 i = 0; i < p->group_count; i++)
-    text_format(out, "group first=%u count=%u repeat=%llu\n", p->groups[i].first, p->groups[i].count,
-                (unsigned long long)p->groups[i].repeat);
+    text_format(out, "group first=%u count=%u repeat=%llu%s\n", p->groups[i].first, p->groups[i].count,
+                (unsigned long long)p->groups[i].repeat, p->groups[i].beside ? " beside" : "");
   for (u32 i = 0; i < p->phase_count; i++) print_phase(p, i, out);
   for (u32 i = 0; i < p->transfer_count; i++) {
     const program_transfer *t = &p->transfers[i];

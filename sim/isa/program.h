@@ -11,6 +11,8 @@
 //  4. groups tile the phases in order; repeat >= 1
 //  5. a transfer ends at a phase that comes after the one that starts it, in the same group
 //  6. colors of a phase within the machine's
+//  7. phases side by side do not overlap
+//  8. parameters are used again by a phase that exists
 
 typedef struct program_op { // totals of one PE over the phase
   u32 opcode;
@@ -44,20 +46,22 @@ typedef struct program_phase {
   u32 family;
   u32 layer;                           // UINT32_MAX outside the blocks
   u32 first_class, class_count;        // equal phases share them
-  u32 width, height;                   // rectangle at (0, 0)
+  u32 x, y, width, height;             // rectangle
   u64 iterations;                      // of the dataflow loop (outputs of a linear layer, keys of attention, ...)
   double latency_cycles;               // fill and drain: the longest path that the first and last iteration cross
   u64 row_wavelets, column_wavelets;   // on the busiest link of a row, of a column, over the phase
   u64 stream_in, stream_out;           // wavelets through the edge, in step with the loop
   u64 stream_in_hops, stream_out_hops; // links that one of them crosses
+  bool own_stream;                     // its streams are each system's own: not broadcast, not summed
   u64 update_params;                   // parameters whose gradient is complete after it (last microbatch)
+  u32 update_use;                      // first phase of the next step that streams them
   u32 sram_bytes;                      // live data and buffers of the busiest PE while it runs, without code
   u32 colors;
 } program_phase;
 
 // Wavelets that cross the edge beside the phases: from the end of phase `after` to the start of phase
 // `before` of the same repetition of their group (the first group's where neither end is stated). One
-// that nobody waits for has crossed before it starts again, and before the step ends.
+// that nobody waits for has crossed before it starts again, and before the step ends. Each system has its own.
 typedef struct program_transfer {
   char name[PROGRAM_NAME_MAX];
   u32 after, before; // UINT32_MAX: no constraint at that end
@@ -66,10 +70,12 @@ typedef struct program_transfer {
   bool out; // leaves the wafer
 } program_transfer;
 
-// Phases [first, first + count) run `repeat` times in a row before the next group.
+// Phases [first, first + count) run `repeat` times in a row before the next group. Side by side they do so
+// on rectangles of their own, each handing what it has done to the next, so all work at once.
 typedef struct program_group {
   u32 first, count;
   u64 repeat;
+  bool beside;
 } program_group;
 
 typedef struct program {

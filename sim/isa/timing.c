@@ -40,6 +40,11 @@ double timing_io(const machine *m, u64 wavelets) {
   return (double)wavelets / m->io_wavelets_per_cycle;
 }
 
+double timing_io_own(const machine *m, u64 wavelets, u32 systems) {
+  double bits_per_s = fmin(m->spec.io_bits_per_s, m->spec.memoryx_bits_per_s / systems);
+  return timing_cycles(m, (double)wavelets * 32 / bits_per_s);
+}
+
 double timing_cycles(const machine *m, double seconds) {
   return seconds * m->spec.clock_hz;
 }

@@ -19,4 +19,6 @@ double timing_path(const machine *m, u32 hops);
 double timing_chain(const machine *m, u32 pes);
 // `wavelets` through the edge in one direction.
 double timing_io(const machine *m, u64 wavelets);
+// The same for what is each system's own, so that MemoryX sends or takes it once per system.
+double timing_io_own(const machine *m, u64 wavelets, u32 systems);
 double timing_cycles(const machine *m, double seconds);
