@@ -47,6 +47,9 @@ u64 lower_tokens(const lowering *l); // of a microbatch, padding of whole sequen
 // plan_lower with the plan's schedule at hand.
 void lower_program(const plan *p, const graph *g, const machine *m, schedule *s, arena *a, program *ret_program);
 
+// Of `weights` of a block's product, those that are not zero; a head's all are.
+u64 lower_nonzeros(const lowering *l, const graph_node *node, u64 weights);
+
 typedef void lower_node(lowering *l, const graph_node *node);
 lower_node lower_linear, lower_grad_x, lower_grad_w;                // lower_matmul.c
 lower_node lower_norm, lower_norm_grad;                             // lower_norm.c

@@ -7,6 +7,13 @@
 // edge.
 #include "mapper/lower.h"
 
+#include <math.h>
+
+u64 lower_nonzeros(const lowering *l, const graph_node *node, u64 weights) {
+  double density = l->plan->options.density;
+  return node->layer == GRAPH_NONE || density >= 1 ? weights : (u64)ceil((double)weights * density);
+}
+
 typedef struct product {
   feature_axis from, to; // axis of the summed features, of the outputs
   bool bias;
@@ -16,14 +23,15 @@ static opcode axpy_op(const lowering *l) {
   return l->plan->axpy == AXPY_FP16 ? OPCODE_AXPY16 : OPCODE_AXPY32;
 }
 
-static void product_classes(lowering *l, program_phase *ph, product p) {
+static void product_classes(lowering *l, program_phase *ph, const graph_node *node, product p) {
   u64 outputs = lower_total(l, p.to);
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
       u64 tokens = pe.row->tokens, from = lower_share(pe.column, p.from), to = lower_share(pe.column, p.to);
       lower_class(l, ph, pe, outputs);
-      lower_op(l, axpy_op(l), outputs * from, outputs * from * tokens, 0);
+      u64 weights = lower_nonzeros(l, node, outputs * from);
+      lower_op(l, axpy_op(l), weights, weights * tokens, 0);
       // what it owns it does not pass on: chains from both sides end here
       u64 sides = l->plan->tiles.group_width > 2 ? 2 : l->plan->tiles.group_width - 1;
       lower_op(l, OPCODE_CHAIN32, outputs - to, (outputs - to) * tokens, 1);
@@ -40,10 +48,12 @@ static void lower_product(lowering *l, const graph_node *node, phase_family fami
   ph->iterations = outputs;
   ph->latency_cycles = timing_path(l->machine, t->rows) + timing_chain(l->machine, t->group_width);
   ph->row_wavelets = outputs * lower_tokens_max(l);
-  ph->column_wavelets = outputs * lower_share_max(l, p.from) + (p.bias ? lower_share_max(l, p.to) : 0);
-  ph->stream_in = (outputs * inputs + (p.bias ? outputs : 0)) * t->replicas; // each group has its own copy
+  u64 down = lower_nonzeros(l, node, outputs * lower_share_max(l, p.from));
+  ph->column_wavelets = down + (p.bias ? lower_share_max(l, p.to) : 0);
+  u64 weights = lower_nonzeros(l, node, outputs * inputs); // a wavelet each: 16 bits of value, 16 of index
+  ph->stream_in = (weights + (p.bias ? outputs : 0)) * t->replicas; // each group has its own copy
   ph->stream_in_hops = t->rows;
-  product_classes(l, ph, p);
+  product_classes(l, ph, node, p);
 }
 
 void lower_linear(lowering *l, const graph_node *node) {
@@ -65,8 +75,9 @@ void lower_grad_w(lowering *l, const graph_node *node) {
   ph->iterations = outputs;
   ph->latency_cycles = timing_path(l->machine, t->group_width) + timing_chain(l->machine, t->rows);
   ph->row_wavelets = (outputs * lower_tokens_max(l) + 1) / 2;
-  ph->column_wavelets = outputs * lower_share_max(l, in_axis) + (bias ? lower_share_max(l, out_axis) : 0);
-  u64 params = outputs * inputs + (bias ? outputs : 0); // a tied embedding comes again with the tokens' gradient
+  u64 down = lower_nonzeros(l, node, outputs * lower_share_max(l, in_axis));
+  ph->column_wavelets = down + (bias ? lower_share_max(l, out_axis) : 0);
+  u64 params = lower_nonzeros(l, node, outputs * inputs) + (bias ? outputs : 0); // a tied embedding comes again with the tokens' gradient
   ph->stream_out = params * t->replicas;
   ph->stream_out_hops = 0; // the last hop of the column chain crosses the edge
   lower_update(l, ph, node, lower_completes(l, node, node->out[0]) ? params : 0);
@@ -77,8 +88,9 @@ void lower_grad_w(lowering *l, const graph_node *node) {
       lower_class(l, ph, pe, outputs);
       lower_op(l, OPCODE_SEND16, out, t->group_width > 1 ? out * tokens : 0, t->group_width - 1);
       lower_op(l, OPCODE_RECV16, outputs - out, (outputs - out) * tokens, 0);
-      lower_op(l, OPCODE_DOT16, outputs * in, outputs * in * tokens, 0);
-      lower_op(l, OPCODE_CHAIN32, outputs, outputs * in, 1);
+      u64 weights = lower_nonzeros(l, node, outputs * in); // masked ones need no gradient
+      lower_op(l, OPCODE_DOT16, weights, weights * tokens, 0);
+      lower_op(l, OPCODE_CHAIN32, outputs, weights, 1);
       if (!bias) out = 0;
       lower_op(l, OPCODE_DOT16, out, out * tokens, 0);
       lower_op(l, OPCODE_CHAIN32, 1, out, 1);

@@ -399,6 +399,8 @@ static void fill_plan(const plan_request *r, const attempt *best, u32 count, dou
 bool pipeline_build(const plan_request *r, arena *a, plan *p, status *st) {
   if (r->systems > 1)
     return status_fail(st, CODE_CONFIG, "plan: the pipelined mode keeps weights on one wafer; state systems: 1");
+  if (p->options.density < 1)
+    return status_fail(st, CODE_CONFIG, "plan: plan.density is of streamed weights; the pipelined mode has none");
   const plan_options *o = &p->options;
   const machine_spec *m = &r->machine->spec;
   sizing z = {.g = r->graph, .m = r->machine};

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,8 +29,9 @@ const char *plan_kept_name(u32 kept) {
 typedef struct reach {
   u32 more_microbatches, replicas_max, replicas_fine; // replicas one by one up to replicas_fine
 } reach;
-static const reach usual = {3, 64, 7}, wide = {10, 192, 24};
+static const reach usual = {3, 64, 7}, wide = {8, 192, 16};
 enum { CHOICES_MAX = 1 + 2 * KEPT_ALL };
+enum { HOPELESS = 2 }; // times the best: more replicas send more weights, and it only gets worse
 
 typedef struct choice {
   u32 policy, kept;
@@ -129,7 +131,7 @@ static void note_trial(plan_trials *t, const plan *p, const engine_result *resul
   memcpy(trial->by_resource, result->by_resource, sizeof trial->by_resource);
 }
 
-static void try_plan(search *s, plan candidate) {
+static double try_plan(search *s, plan candidate) {
   arena_mark mark = arena_save(s->memory);
   program lowered;
   engine_result result = {0};
@@ -137,9 +139,9 @@ static void try_plan(search *s, plan candidate) {
   bool ok = s->r->engine->run(&lowered, s->r->machine, s->memory, &result, s->st);
   candidate.estimate_cycles = result.cycles;
   arena_rewind(s->memory, mark);
-  if (!ok) return; // it fits the memory, but not the machine's colors
+  if (!ok) return INFINITY; // it fits the memory, but not the machine's colors
   note_trial(s->r->trials, &candidate, &result);
-  if (s->found && s->best.estimate_cycles <= candidate.estimate_cycles) return;
+  if (s->found && s->best.estimate_cycles <= candidate.estimate_cycles) return candidate.estimate_cycles;
   u32 largest = s->best.largest_microbatch;
   char limit[sizeof s->best.limit];
   memcpy(limit, s->best.limit, sizeof limit);
@@ -147,20 +149,24 @@ static void try_plan(search *s, plan candidate) {
   s->best.largest_microbatch = largest;
   memcpy(s->best.limit, limit, sizeof limit);
   s->found = true;
+  return candidate.estimate_cycles;
 }
 
-// The stated microbatch, or a few counts of equal microbatches from the fewest that fit upwards.
-static void try_counts(search *s, plan p, u32 replicas, u32 most) {
+// The stated microbatch, or a few counts of equal microbatches from the fewest that fit upwards; the time of
+// the fastest.
+static double try_counts(search *s, plan p, u32 replicas, u32 most) {
   u32 stated = s->r->options->microbatch;
   u32 fewest = stated ? tiles_ceil(s->share, stated) : tiles_ceil(s->share, most);
   u32 last_size = 0;
+  double fastest = INFINITY;
   for (u32 n = fewest; n <= fewest + (stated ? 0 : s->reach->more_microbatches) && n <= s->share; n++) {
     u32 size = stated ? stated : tiles_ceil(s->share, n);
     if (size == last_size) continue;
     last_size = size;
     p.microbatches = tiles_ceil(s->share, size);
-    if (attempt(s, &p, replicas, size)) try_plan(s, p);
+    if (attempt(s, &p, replicas, size)) fastest = fmin(fastest, try_plan(s, p));
   }
+  return fastest;
 }
 
 static void note_largest(search *s, plan p, u32 replicas, u32 most) {
@@ -182,7 +188,8 @@ static void search_replicas(search *s, plan p) {
     u32 most = capacity(s, &p, g);
     if (!most) continue;
     note_largest(s, p, g, most);
-    try_counts(s, p, g, most);
+    double fastest = try_counts(s, p, g, most);
+    if (s->found && fastest > HOPELESS * s->best.estimate_cycles && g >= s->reach->replicas_fine) break;
   }
 }
 
@@ -309,6 +316,11 @@ u64 plan_hash(const plan *p) {
                        t->row_seqs,  t->slots,        t->rows,          t->tokens_max,   t->features_max,
                        t->hidden_max, t->head_pes,    t->heads_aligned, t->interleaved,  t->transposed};
   for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
+  if (p->options.density < 1) { // a dense plan's identity does not know of it
+    u64 bits;
+    memcpy(&bits, &p->options.density, sizeof bits);
+    h = hash_u64(h, bits);
+  }
   for (u32 i = 0; i < p->pipeline.count; i++) {
     const plan_kernel *k = &p->pipeline.kernels[i];
     const u32 place[] = {k->node, k->x, k->y, k->width, k->height, k->flight, p->pipeline.tile};
@@ -344,6 +356,7 @@ void plan_print(const plan *p, const graph *g, text *out) {
   text_format(out, "  activations  %s", plan_policy_name(p->policy));
   if (p->policy != POLICY_RESIDENT) text_format(out, ", kept: %s", plan_kept_name(p->kept));
   text_add(out, "\n");
+  if (p->options.density < 1) text_format(out, "  density      %g of the blocks' weights\n", p->options.density);
   text_format(out, "  memory       %u of %u bytes in the fullest PE: code %u, activations %u, buffers %u; peak at %s\n",
               m->total_bytes, m->limit_bytes, m->code_bytes, m->activation_bytes, m->buffer_bytes, m->peak_node);
   text_format(out, "  largest      microbatch %u; beyond it %s\n", p->largest_microbatch, p->limit);

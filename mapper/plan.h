@@ -33,6 +33,9 @@ typedef enum { AXPY_FP16, AXPY_FP32 } axpy_precision;
     "features along x and tokens along y, or the other way round")                                                     \
   F(ENUM, axpy, "axpy", UNIT_NONE, "fp16", 0, 0, "fp16|fp32",                                                          \
     "where the local AXPY accumulates; chains and gradients always accumulate in fp32")                                \
+  F(F64, density, "density", UNIT_NONE, "1", 0.0001, 1, NULL,                                                          \
+    "share of the blocks' weights that are not zero, spread evenly: only those are streamed, multiplied and updated "  \
+    "in the modelled step (training itself keeps every weight)")                                                       \
   F(BOOL, search, "search", UNIT_NONE, "false", 0, 0, NULL,                                                            \
     "try every combination of what is not stated; false tries the usual few")                                          \
   F(U32, width, "width", UNIT_NONE, "0", 0, 100000, NULL, "columns that the program may use; 0 takes the machine's")   \

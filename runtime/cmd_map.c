@@ -3,7 +3,7 @@
 #include "runtime/output.h"
 #include "runtime/picture_step.h"
 #include "runtime/run_data.h"
-#include "runtime/step_sim.h"
+#include "runtime/validation.h"
 
 #include <string.h>
 
@@ -13,28 +13,48 @@ static json_t *memory_json(const plan_memory *m) {
                    (json_int_t)m->total_bytes, "limit_bytes", (json_int_t)m->limit_bytes, "peak", m->peak_node);
 }
 
+static json_t *kernels_json(const step_sim *s) {
+  json_t *list = json_array();
+  for (u32 i = 0; i < s->plan.pipeline.count; i++) {
+    const plan_kernel *k = &s->plan.pipeline.kernels[i];
+    json_array_append_new(
+        list, json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:I}", "name", s->graph.nodes[k->node].name, "pes",
+                        (json_int_t)k->width * k->height, "x", (json_int_t)k->x, "y", (json_int_t)k->y, "width",
+                        (json_int_t)k->width, "height", (json_int_t)k->height, "cycles_per_token",
+                        output_real(k->token_cycles), "sram_bytes", (json_int_t)k->sram_bytes));
+  }
+  return list;
+}
+
 static void print_json(const run_spec *r, const step_sim *s) {
   const plan *p = &s->plan;
   const plan_tiles *t = &p->tiles;
   json_t *d = output_document("map");
   json_object_set_new(d, "machine", json_string(r->machine.preset));
-  json_object_set_new(d, "mode", json_string("streaming"));
+  bool pipelined = p->options.mode == PLAN_PIPELINED;
+  json_object_set_new(d, "mode", json_string(pipelined ? "pipelined" : "streaming"));
   json_object_set_new(d, "systems", json_integer(p->systems));
   json_object_set_new(d, "microbatch", json_integer(p->microbatch));
   json_object_set_new(d, "microbatches", json_integer(p->microbatches));
   json_object_set_new(d, "activations", json_string(plan_policy_name(p->policy)));
+  if (pipelined)
+    json_object_set_new(d, "kernels", kernels_json(s));
+  else
+    json_object_set_new(d, "kept", json_string(plan_kept_name(p->kept)));
   json_object_set_new(d, "tiles",
-                      json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "replicas", (json_int_t)t->replicas,
+                      json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:b}", "replicas", (json_int_t)t->replicas,
                                 "group_width", (json_int_t)t->group_width, "seq_rows", (json_int_t)t->seq_rows,
                                 "row_seqs", (json_int_t)t->row_seqs, "slots", (json_int_t)t->slots, "rows",
                                 (json_int_t)t->rows, "tokens_max", (json_int_t)t->tokens_max, "features_max",
                                 (json_int_t)t->features_max, "hidden_max", (json_int_t)t->hidden_max, "head_pes",
-                                (json_int_t)t->head_pes, "heads_aligned", t->heads_aligned));
+                                (json_int_t)t->head_pes, "heads_aligned", t->heads_aligned, "interleaved", t->interleaved, "transposed",
+                                t->transposed));
   json_object_set_new(d, "memory", memory_json(&p->memory));
   json_object_set_new(d, "largest_microbatch", json_integer(p->largest_microbatch));
   json_object_set_new(d, "limit", json_string(p->limit));
   json_object_set_new(d, "estimate_cycles", output_real(p->estimate_cycles));
   json_object_set_new(d, "bottleneck", json_string(s->bottleneck));
+  json_object_set_new(d, "error_band", json_string(s->error_band));
   json_object_set_new(d, "phases", json_integer(s->program.phase_count));
   output_json(d);
 }
@@ -61,6 +81,33 @@ static bool draw(const step_sim *s, const char *path, arena *a, status *st) {
   return picture_save(&p, path, st);
 }
 
+// Searches all that differs, beside the plan that is taken without a search.
+static bool search(const run_spec *r, const step_sim *s, arena *a, status *st) {
+  enum { SHOWN = 10 };
+  plan_options o = r->plan;
+  o.search = true;
+  plan_trials trials = {.memory = a};
+  plan best;
+  plan_request q = {.graph = &s->graph,
+                    .machine = &s->machine,
+                    .options = &o,
+                    .engine = flow_engine(),
+                    .batch = r->train.batch,
+                    .systems = r->top.systems,
+                    .trials = &trials};
+  if (!plan_build(&q, a, &best, st)) return false;
+  text page = {0};
+  plan_trials_print(&trials, SHOWN, &page);
+  text_format(&page, "\nThe best plan found:\n");
+  plan_print(&best, &s->graph, &page);
+  output_text(text_get(&page));
+  text_free(&page);
+  output_format("  gain         %.1f%% over the plan that is taken without a search; plan.search: true takes this one\n",
+                100 * (s->plan.estimate_cycles / best.estimate_cycles - 1));
+  output_format("  error band   %s\n", s->error_band);
+  return true;
+}
+
 static bool run(const command_call *c, status *st) {
   const char *svg = command_value(c, "svg"), *part = command_value(c, "print");
   if (part && command_flag(c, "json"))
@@ -70,19 +117,22 @@ static bool run(const command_call *c, status *st) {
   bool ok = command_run_spec(c, command_argument(c, 0), r, st) && run_data_vocab(r, c->memory, st) &&
             step_sim_run(r, false, c->memory, s, st);
   if (!ok) return false;
+  if (!validation_band(r, c->memory, s, st)) return false;
+  if (command_flag(c, "search")) return search(r, s, c->memory, st);
   if (svg && !draw(s, svg, c->memory, st)) return false;
   if (command_flag(c, "json")) {
     print_json(r, s);
     return true;
   }
   if (!print_part(part ? part : "plan", s, st)) return false;
-  if (!part) output_format("  bottleneck   %s\n", s->bottleneck);
+  if (!part) output_format("  bottleneck   %s\n  error band   %s\n", s->bottleneck, s->error_band);
   if (svg) output_format("  picture      %s\n", svg);
   return true;
 }
 
 static const command_option options[] = {
     {"svg", "FILE", "draw the layout (.svg or .png)", NULL},
+    {"search", NULL, "try every combination; the best plans, what limits each, and why the others lost", NULL},
     {"print", "plan|program|graph", "the link of the chain to print (default: plan)", NULL},
 };
 

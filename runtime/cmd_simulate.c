@@ -42,6 +42,11 @@ static void print_json(const run_spec *r, const step_sim *s, u64 run) {
   json_object_set_new(d, "utilization", output_real(s->utilization));
   json_object_set_new(d, "mac_per_cycle_per_pe", output_real(s->mac_per_cycle_per_pe));
   json_object_set_new(d, "joules_per_step", output_real(s->joules_per_step));
+  const step_energy *e = &s->energy;
+  json_object_set_new(d, "joules_from_counts",
+                      json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "total", output_real(e->total), "mac", output_real(e->mac),
+                                "sram", output_real(e->sram), "wires", output_real(e->wire), "edge", output_real(e->io),
+                                "idle", output_real(e->idle)));
   json_object_set_new(d, "bottleneck", json_string(s->bottleneck));
   json_object_set_new(d, "error_band", json_string(s->error_band));
   json_t *sensitivity = json_object();
@@ -55,16 +60,31 @@ static void print_json(const run_spec *r, const step_sim *s, u64 run) {
   json_object_set_new(d, "systems", json_integer(s->plan.systems));
   json_object_set_new(d, "pes_used", json_integer(s->result.pes_used));
   json_object_set_new(d, "sram_peak_bytes", json_integer(s->result.sram_peak_bytes));
+  bool pipelined = s->plan.options.mode == PLAN_PIPELINED;
+  json_object_set_new(d, "mode", json_string(pipelined ? "pipelined" : "streaming"));
   json_object_set_new(d, "microbatch", json_integer(s->plan.microbatch));
   json_object_set_new(d, "microbatches", json_integer(s->plan.microbatches));
   json_object_set_new(d, "replicas", json_integer(s->plan.tiles.replicas));
   json_object_set_new(d, "activations", json_string(plan_policy_name(s->plan.policy)));
+  if (!pipelined) json_object_set_new(d, "kept", json_string(plan_kept_name(s->plan.kept)));
   json_object_set_new(d, "counts", counts_json(&s->result.counts));
   json_object_set_new(d, "cycles_by_resource", resources_json(s));
   json_object_set_new(d, "cycles_by_family", families_json(s));
   json_object_set_new(d, "wall_s", output_real(s->wall_s));
   if (run) json_object_set_new(d, "run_id", json_integer((json_int_t)run));
   output_json(d);
+}
+
+static void print_layout(const step_sim *s) {
+  char a[64];
+  if (s->plan.options.mode == PLAN_PIPELINED)
+    output_format("  pipeline      %u kernels on %u PEs, %.4g cycles a token, activations %s; %s of SRAM in the fullest\n",
+                  s->plan.pipeline.count, s->result.pes_used, s->plan.pipeline.period_cycles,
+                  plan_policy_name(s->plan.policy), text_bytes(s->result.sram_peak_bytes, a, sizeof a));
+  else
+    output_format("  microbatch    %u x %u, %u replicas, activations %s; %u PEs, %s of SRAM in the fullest\n",
+                  s->plan.microbatches, s->plan.microbatch, s->plan.tiles.replicas, plan_policy_name(s->plan.policy),
+                  s->result.pes_used, text_bytes(s->result.sram_peak_bytes, a, sizeof a));
 }
 
 static void print_page(const run_spec *r, const step_sim *s) {
@@ -76,10 +96,13 @@ static void print_page(const run_spec *r, const step_sim *s) {
                 s->samples_per_s);
   output_format("  utilization   %.1f%% of the dense fp16 peak (%s); %.3g MAC per cycle and PE\n", 100 * s->utilization,
                 text_si(s->machine.peak_flops * s->plan.systems, "FLOP/s", b, sizeof b), s->mac_per_cycle_per_pe);
-  output_format("  energy        %s a step (power x time)\n", text_si(s->joules_per_step, "J", a, sizeof a));
-  output_format("  microbatch    %u x %u, %u replicas, activations %s; %u PEs, %s of SRAM in the fullest\n",
-                s->plan.microbatches, s->plan.microbatch, s->plan.tiles.replicas, plan_policy_name(s->plan.policy),
-                s->result.pes_used, text_bytes(s->result.sram_peak_bytes, a, sizeof a));
+  output_format("  energy        %s a step (power x time); %s from counts and ASSUMED energies: idle %.0f%%, memory %.0f%%, "
+                "wires %.0f%%, multiply-adds %.0f%%, edge %.0f%%\n",
+                text_si(s->joules_per_step, "J", a, sizeof a), text_si(s->energy.total, "J", b, sizeof b),
+                100 * s->energy.idle / s->energy.total, 100 * s->energy.sram / s->energy.total,
+                100 * s->energy.wire / s->energy.total, 100 * s->energy.mac / s->energy.total,
+                100 * s->energy.io / s->energy.total);
+  print_layout(s);
   output_format("  bottleneck    %s\n", s->bottleneck);
   if (s->has_sensitivity) output_text("  throughput per +10% of");
   for (u32 i = 0; i < STEP_SENSITIVITIES && s->has_sensitivity; i++)

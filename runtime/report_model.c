@@ -100,11 +100,20 @@ static void decisions_add(report_page *p) {
   arena *a = p->memory;
   const bool policy_stated = o->activations != POLICY_AUTO;
   html_table(p->out, NULL, 2);
+  if (o->mode == PLAN_PIPELINED) {
+    html_fact(p->out, "mode", "layers side by side, weights on the wafer");
+    html_fact(p->out, "kernels", report_count(a, d->pipeline.count));
+    html_fact(p->out, "period", arena_format(a, "%.5g cycles a token; %s", d->pipeline.period_cycles, d->limit));
+    html_fact(p->out, "estimate when chosen", arena_format(a, "%s cycles a step", report_si(a, d->estimate_cycles, "")));
+    html_table_end(p->out);
+    return;
+  }
   html_fact(p->out, "microbatch", stated(a, o->microbatch, arena_format(a, "%u sequences, chosen", d->microbatch)));
   html_fact(p->out, "microbatches in a step", report_count(a, d->microbatches));
   html_fact(p->out, "column groups", stated(a, o->replicas, arena_format(a, "%u, chosen", d->tiles.replicas)));
   html_fact(p->out, "activations for backward",
-            arena_format(a, "%s, %s", plan_policy_name(d->policy), policy_stated ? "stated" : "chosen"));
+            arena_format(a, "%s, %s; kept: %s", plan_policy_name(d->policy), policy_stated ? "stated" : "chosen",
+                         d->policy == POLICY_RESIDENT ? "all" : plan_kept_name(d->kept)));
   html_fact(p->out, "local AXPY accumulates in", d->axpy == AXPY_FP16 ? "fp16" : "fp32");
   html_fact(p->out, "estimate when chosen", arena_format(a, "%s cycles a step", report_si(a, d->estimate_cycles, "")));
   if (d->largest_microbatch)

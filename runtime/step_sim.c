@@ -34,6 +34,30 @@ static bool build_chain(const run_spec *r, arena *a, step_sim *s, status *st) {
          (fabric ? fabric_sim_run(r, a, s, st) : plan_and_flow(r, a, s, st));
 }
 
+// Wavelets that cross the edge of one wafer in a step.
+static double edge_wavelets(const program *p) {
+  double sum = 0;
+  for (u32 g = 0; g < p->group_count; g++)
+    for (u32 i = p->groups[g].first; i < p->groups[g].first + p->groups[g].count; i++)
+      sum += (double)(p->phases[i].stream_in + p->phases[i].stream_out) * (double)p->groups[g].repeat;
+  for (u32 i = 0; i < p->transfer_count; i++)
+    sum += (double)p->transfers[i].wavelets * (double)p->groups[0].repeat; // of the first group, in streaming
+  return sum;
+}
+
+static void fill_energy(u32 systems, step_sim *s) {
+  enum { WAVELET_BITS = 32 };
+  const machine_spec *m = &s->machine.spec;
+  const sim_counts *n = &s->result.counts;
+  step_energy *e = &s->energy;
+  e->mac = (double)n->macs * m->mac_joules * systems;
+  e->sram = (double)(n->sram_read_bytes + n->sram_write_bytes) * m->sram_joules * systems;
+  e->wire = (double)n->hops * WAVELET_BITS * m->wire_joules * systems;
+  e->io = edge_wavelets(&s->program) * WAVELET_BITS * m->io_joules * systems;
+  e->idle = s->step_s * m->idle_watts * systems;
+  e->total = e->mac + e->sram + e->wire + e->io + e->idle;
+}
+
 static void fill_figures(const run_spec *r, step_sim *s) {
   const engine_result *e = &s->result;
   double tokens = (double)r->train.batch * r->train.seq;
@@ -45,6 +69,7 @@ static void fill_figures(const run_spec *r, step_sim *s) {
   // Model FLOPs, 6 x parameters x tokens: what is rebuilt in backward is work but no use.
   double useful = graph_count(&s->graph).flops_6p * s->tokens_per_s / r->top.systems;
   s->utilization = useful / s->machine.peak_flops;
+  fill_energy(r->top.systems, s);
   s->joules_per_step = s->step_s * s->machine.spec.power_watts * r->top.systems;
   if (r->train.tokens) {
     s->time_to_train_s = (double)r->train.tokens / s->tokens_per_s;

@@ -10,6 +10,11 @@ typedef struct step_sensitivity {
 } step_sensitivity;
 enum { STEP_SENSITIVITIES = 6 };
 
+// Joules of one step over all systems, from what is counted.
+typedef struct step_energy {
+  double mac, sram, wire, io, idle, total;
+} step_energy;
+
 // Chain of types for one run. Constant once built; lives in one arena.
 typedef struct step_sim {
   graph graph;
@@ -21,6 +26,7 @@ typedef struct step_sim {
   // Modelled figures, over all systems. utilization: 6 x parameters x tokens per second against the
   // dense fp16 peak; mac_per_cycle_per_pe: executed, of the usable PEs; joules: power x time.
   double step_s, tokens_per_s, samples_per_s, utilization, mac_per_cycle_per_pe, joules_per_step;
+  step_energy energy;                        // from counts, beside joules_per_step from power
   double time_to_train_s, energy_to_train_j; // 0 unless train.tokens is stated
   char bottleneck[320];
   char error_band[200];
