@@ -260,7 +260,7 @@ bool plan_lower(const plan *p, const graph *g, const machine *m, arena *a, progr
     return program_check(ret_program, m, st);
   }
   schedule s;
-  schedule_build(g, p->policy, p->kept, a, &s);
+  schedule_build(g, (schedule_choice){p->policy, p->kept, p->kept_blocks, p->ahead}, a, &s);
   lower_program(p, g, m, &s, a, ret_program);
   return program_check(ret_program, m, st);
 }

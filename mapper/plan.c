@@ -29,12 +29,12 @@ const char *plan_kept_name(u32 kept) {
 typedef struct reach {
   u32 more_microbatches, replicas_max, replicas_fine; // replicas one by one up to replicas_fine
 } reach;
-static const reach usual = {3, 64, 7}, wide = {8, 192, 16};
-enum { CHOICES_MAX = 1 + 2 * KEPT_ALL };
+static const reach usual = {3, 64, 7}, wide = {6, 96, 16};
+enum { CHOICES_MAX = 64, AHEAD_MAX = 3 };
 enum { HOPELESS = 2 }; // times the best: more replicas send more weights, and it only gets worse
 
 typedef struct choice {
-  u32 policy, kept;
+  schedule_choice what;
   schedule order;
 } choice;
 
@@ -71,8 +71,10 @@ static void fill_memory(search *s, plan *p) {
 
 // Does a microbatch fit with this choice and number of replicas? Fills the plan's geometry and memory.
 static bool fits(search *s, plan *p, u32 replicas, u32 microbatch) {
-  p->policy = s->at->policy;
-  p->kept = s->at->kept;
+  p->policy = s->at->what.policy;
+  p->kept = s->at->what.kept;
+  p->kept_blocks = s->at->what.kept_blocks;
+  p->ahead = s->at->what.ahead;
   p->microbatch = microbatch;
   p->memory = (plan_memory){0};
   if (!tiles_choose(s->r->graph, s->area, replicas, microbatch, &p->tiles)) return false;
@@ -121,6 +123,8 @@ static void note_trial(plan_trials *t, const plan *p, const engine_result *resul
   plan_trial *trial = &t->list[t->count++];
   *trial = (plan_trial){.policy = p->policy,
                         .kept = p->kept,
+                        .kept_blocks = p->kept_blocks,
+                        .ahead = p->ahead,
                         .replicas = p->tiles.replicas,
                         .microbatch = p->microbatch,
                         .microbatches = p->microbatches,
@@ -193,51 +197,91 @@ static void search_replicas(search *s, plan p) {
   }
 }
 
-static void add_choice(search *s, u32 policy, u32 kept) {
+// Obeys what is stated; a choice that makes no difference is left out.
+static void add_choice(search *s, schedule_choice c) {
   const plan_options *o = s->r->options;
-  if (o->activations != POLICY_AUTO && o->activations != policy) return;
-  if (o->kept != KEPT_AUTO && o->kept != kept && policy != POLICY_RESIDENT) return;
-  if (!schedule_keeps_more(s->r->graph, kept) && o->kept != kept) return;
-  choice *c = &s->choices[s->choice_count++];
-  *c = (choice){.policy = policy, .kept = kept};
-  schedule_build(s->r->graph, policy, kept, s->memory, &c->order);
+  bool moves = c.policy == POLICY_OFFLOAD, keeps = c.policy != POLICY_RESIDENT;
+  if (o->activations != POLICY_AUTO && o->activations != c.policy) return;
+  if (keeps && o->kept != KEPT_AUTO && o->kept != c.kept) return;
+  if (!schedule_keeps_more(s->r->graph, c.kept) && o->kept != c.kept) return;
+  if (o->kept_blocks && keeps) c.kept_blocks = o->kept_blocks < c.kept_blocks ? o->kept_blocks : c.kept_blocks;
+  if (o->ahead) c.ahead = o->ahead;
+  if (!moves) c.ahead = 1;
+  for (u32 i = 0; i < s->choice_count; i++)
+    if (memcmp(&s->choices[i].what, &c, sizeof c) == 0) return;
+  require(s->choice_count < CHOICES_MAX);
+  choice *added = &s->choices[s->choice_count++];
+  added->what = c;
+  schedule_build(s->r->graph, c, s->memory, &added->order);
 }
 
-static void add_choices(search *s) {
+static void add_choices(search *s, u32 ahead) {
   const plan_options *o = s->r->options;
-  u32 most = o->search || o->kept != KEPT_AUTO ? KEPT_ALL : KEPT_MIDDLE;
+  u32 most = o->search || o->kept != KEPT_AUTO ? KEPT_ALL : KEPT_MIDDLE, blocks = s->r->graph->model.layers;
   // what is stated as kept is said of a plan that keeps everything, too
-  add_choice(s, POLICY_RESIDENT, o->kept == KEPT_AUTO ? KEPT_INPUT : o->kept);
+  add_choice(s, (schedule_choice){POLICY_RESIDENT, o->kept == KEPT_AUTO ? KEPT_INPUT : o->kept, blocks, 1});
   for (u32 policy = POLICY_RECOMPUTE; policy <= POLICY_OFFLOAD; policy++)
-    for (u32 kept = KEPT_INPUT; kept <= most; kept++) add_choice(s, policy, kept);
+    for (u32 kept = KEPT_INPUT; kept <= most; kept++)
+      for (u32 i = 1; i <= ahead; i++) add_choice(s, (schedule_choice){policy, kept, blocks, i});
 }
 
-// Grids and orders of tokens: the usual ones, those stated, or all.
-static void search_areas(search *s) {
-  const plan_options *o = s->r->options;
-  for (u32 grid = GRID_PLAIN; grid <= GRID_TRANSPOSED; grid++)
-    for (u32 tokens = TOKENS_INTERLEAVED; tokens >= TOKENS_CONTIGUOUS; tokens--) {
-      if (o->grid != GRID_AUTO ? grid != o->grid : !o->search && grid == GRID_TRANSPOSED) continue;
-      if (o->tokens != TOKENS_AUTO ? tokens != o->tokens : !o->search && tokens == TOKENS_CONTIGUOUS) continue;
-      s->area = tiles_area(s->r->machine, o, grid == GRID_TRANSPOSED, tokens == TOKENS_INTERLEAVED);
-      for (u32 i = 0; i < s->choice_count; i++) {
-        s->at = &s->choices[i];
-        plan p = {.options = *o, .batch = s->r->batch, .systems = s->r->systems, .axpy = o->axpy};
-        search_replicas(s, p);
+// Near the best so far: some blocks keep one level more, more is on its way.
+static void add_choices_near(search *s, schedule_choice best) {
+  enum { PARTS = 4 };
+  u32 blocks = s->r->graph->model.layers;
+  u32 most = best.kept < KEPT_ALL ? best.kept + 1 : best.kept;
+  for (u32 kept = best.kept; kept <= most && best.policy != POLICY_RESIDENT; kept++)
+    for (u32 part = 1; part <= PARTS; part++)
+      for (u32 ahead = 1; ahead <= AHEAD_MAX; ahead++) {
+        u32 some = tiles_ceil(blocks * part, PARTS);
+        add_choice(s, (schedule_choice){best.policy, kept, some, ahead});
       }
-    }
+}
+
+// Every choice on one grid and order of tokens.
+static void search_area(search *s, u32 grid, u32 tokens) {
+  const plan_options *o = s->r->options;
+  if (o->grid != GRID_AUTO) grid = o->grid;
+  if (o->tokens != TOKENS_AUTO) tokens = o->tokens;
+  s->area = tiles_area(s->r->machine, o, grid == GRID_TRANSPOSED, tokens == TOKENS_INTERLEAVED);
+  for (u32 i = 0; i < s->choice_count; i++) {
+    s->at = &s->choices[i];
+    plan p = {.options = *o, .batch = s->r->batch, .systems = s->r->systems, .axpy = o->axpy};
+    search_replicas(s, p);
+  }
+}
+
+// First all that differs much, coarsely; then finely around the best. The first part is, among others, what is
+// tried without a search, so that a search never loses.
+static void search_all(search *s) {
+  const plan_options *o = s->r->options;
+  add_choices(s, o->search ? 2 : 1);
+  search_area(s, GRID_PLAIN, TOKENS_INTERLEAVED);
+  if (!o->search) return;
+  if (o->grid == GRID_AUTO) search_area(s, GRID_TRANSPOSED, TOKENS_INTERLEAVED);
+  if (!s->found) return;
+  plan best = s->best;
+  s->reach = &wide;
+  s->choice_count = 0;
+  add_choices_near(s, (schedule_choice){best.policy, best.kept, best.kept_blocks, best.ahead});
+  u32 grid = best.tiles.transposed ? GRID_TRANSPOSED : GRID_PLAIN;
+  search_area(s, grid, TOKENS_INTERLEAVED);
+  s->choice_count = 0;
+  add_choice(s, (schedule_choice){s->best.policy, s->best.kept, s->best.kept_blocks, s->best.ahead});
+  if (o->tokens == TOKENS_AUTO) search_area(s, grid, TOKENS_CONTIGUOUS);
 }
 
 // The code does not depend on the geometry: any lowering tells its size.
 static u32 measure_code(search *s) {
   arena_mark mark = arena_save(s->memory);
   plan p = {.microbatch = 1, .microbatches = 1, .policy = POLICY_RECOMPUTE, .kept = KEPT_INPUT, .systems = 1};
+  p.kept_blocks = s->r->graph->model.layers;
   p.axpy = s->r->options->axpy;
   bool ok = tiles_choose(s->r->graph, s->area, 1, 1, &p.tiles);
   require(ok);
   program lowered;
   schedule order;
-  schedule_build(s->r->graph, p.policy, p.kept, s->memory, &order);
+  schedule_build(s->r->graph, (schedule_choice){p.policy, p.kept, p.kept_blocks, 1}, s->memory, &order);
   lower_program(&p, s->r->graph, s->r->machine, &order, s->memory, &lowered);
   arena_rewind(s->memory, mark);
   return lowered.code_bytes;
@@ -292,14 +336,13 @@ bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
   if (r->options->mode == PLAN_PIPELINED) return build_pipelined(r, a, ret_plan, st);
   arena_mark mark = arena_save(a);
   search s = {.r = r,
-              .reach = r->options->search ? &wide : &usual,
+              .reach = &usual,
               .memory = a,
               .st = st,
               .area = tiles_area(r->machine, r->options, r->options->grid == GRID_TRANSPOSED, false),
               .share = tiles_ceil(r->batch, r->systems)};
   s.code_bytes = measure_code(&s);
-  add_choices(&s);
-  search_areas(&s);
+  search_all(&s);
   arena_rewind(a, mark);
   if (!status_ok(st)) return false;
   if (!s.found) return fail_to_fit(&s, st);
@@ -312,7 +355,7 @@ u64 plan_hash(const plan *p) {
   u64 h = hash_text(HASH_START, "plan");
   const plan_tiles *t = &p->tiles;
   const u32 words[] = {p->batch,     p->systems,      p->microbatch,    p->microbatches, p->policy,
-                       p->kept,      p->axpy,         t->replicas,      t->group_width,  t->seq_rows,
+                       p->kept,      p->kept_blocks,  p->ahead,         p->axpy,         t->replicas,      t->group_width,  t->seq_rows,
                        t->row_seqs,  t->slots,        t->rows,          t->tokens_max,   t->features_max,
                        t->hidden_max, t->head_pes,    t->heads_aligned, t->interleaved,  t->transposed};
   for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
@@ -354,7 +397,9 @@ void plan_print(const plan *p, const graph *g, text *out) {
     text_format(out, "  rows         %u used: %u sequences below each other, %u rows each, up to %u tokens a row%s\n",
                 t->rows, t->slots, t->seq_rows, t->tokens_max, t->interleaved ? ", interleaved" : "");
   text_format(out, "  activations  %s", plan_policy_name(p->policy));
-  if (p->policy != POLICY_RESIDENT) text_format(out, ", kept: %s", plan_kept_name(p->kept));
+  if (p->policy != POLICY_RESIDENT)
+    text_format(out, ", kept: %s in %u blocks%s", plan_kept_name(p->kept), p->kept_blocks,
+                p->ahead > 1 ? ", fetched early" : "");
   text_add(out, "\n");
   if (p->options.density < 1) text_format(out, "  density      %g of the blocks' weights\n", p->options.density);
   text_format(out, "  memory       %u of %u bytes in the fullest PE: code %u, activations %u, buffers %u; peak at %s\n",

@@ -27,6 +27,10 @@ typedef enum { AXPY_FP16, AXPY_FP32 } axpy_precision;
   F(ENUM, kept, "kept", UNIT_NONE, "auto", 0, 0, "auto|input|middle|attention|qkv|all",                               \
     "what of a block is kept or moved, besides its input: the residual stream after attention, what attention makes, "  \
     "queries keys and values, everything; the rest is rebuilt")                                                        \
+  F(U32, kept_blocks, "kept_blocks", UNIT_NONE, "0", 0, 100000, NULL,                                                  \
+    "blocks, spread evenly, that keep what plan.kept says, the others one level less; 0: chosen, mostly all")         \
+  F(U32, ahead, "ahead", UNIT_NONE, "0", 0, 3, NULL,                                                                   \
+    "tensors that are on their way back while another is in use; 0: chosen, mostly one")                               \
   F(ENUM, tokens, "tokens", UNIT_NONE, "auto", 0, 0, "auto|contiguous|interleaved",                                    \
     "a sequence over several rows: runs of tokens, or token t in row t mod rows, which evens out causal attention")    \
   F(ENUM, grid, "grid", UNIT_NONE, "auto", 0, 0, "auto|plain|transposed",                                              \
@@ -93,6 +97,8 @@ typedef struct plan {
   u32 batch, systems;           // sequences per step over all systems
   u32 microbatch, microbatches; // per system: microbatches x microbatch >= batch / systems
   u32 policy, kept;             // activation_policy and kept_level, resolved
+  u32 kept_blocks;              // that keep it; the others one level less
+  u32 ahead;                    // fetched before they are needed
   u32 axpy;
   plan_tiles tiles;       // streaming
   plan_pipeline pipeline; // pipelined
@@ -104,7 +110,7 @@ typedef struct plan {
 
 // A plan that was costed while searching, in the order tried.
 typedef struct plan_trial {
-  u32 policy, kept, replicas, microbatch, microbatches, total_bytes;
+  u32 policy, kept, kept_blocks, ahead, replicas, microbatch, microbatches, total_bytes;
   bool transposed, interleaved;
   double cycles, by_resource[RESOURCE_COUNT];
 } plan_trial;

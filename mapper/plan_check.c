@@ -186,6 +186,9 @@ static bool check_batch(const checker *c) {
     obeyed &= o->tokens == TOKENS_AUTO || (o->tokens == TOKENS_INTERLEAVED) == p->tiles.interleaved;
   else if (p->tiles.interleaved)
     return refuse(c, 7, "tokens are interleaved over one row");
+  obeyed &= (!o->kept_blocks || o->kept_blocks >= p->kept_blocks || p->policy == POLICY_RESIDENT) &&
+            (!o->ahead || o->ahead == p->ahead || p->policy != POLICY_OFFLOAD);
+  if (!p->ahead || !p->kept_blocks || p->kept_blocks > c->g->model.layers) return refuse(c, 7, "nothing is ahead, or no block keeps anything");
   if (p->kept < KEPT_INPUT || p->kept > KEPT_ALL) return refuse(c, 7, "the kept level is unknown");
   if (!obeyed) return refuse(c, 7, "something stated was not obeyed");
   bool known = p->policy == POLICY_RESIDENT || p->policy == POLICY_RECOMPUTE || p->policy == POLICY_OFFLOAD;
@@ -233,7 +236,9 @@ static u32 input_of_block(const graph *g, u32 layer) {
 // Does backward find this result of a block's node again, beside the block's input?
 static bool is_held(const checker *c, u32 n, u32 tensor) {
   const graph *g = c->g;
-  u32 layer = g->nodes[n].layer, level = c->p->kept;
+  u32 layer = g->nodes[n].layer, level = c->p->kept, before = 0; // dealt evenly: blocks served before this one
+  for (u32 k = 1; (u64)k * g->model.layers <= (u64)layer * c->p->kept_blocks; k++) before = k;
+  if ((u64)(before + 1) * g->model.layers > (u64)(layer + 1) * c->p->kept_blocks) level--;
   if (c->p->policy == POLICY_RESIDENT) return true;
   if (g->nodes[n].op == OP_ATTENTION) return level >= KEPT_ATTENTION;
   for (u32 k = n + 1; in_block(g, k, layer); k++)
@@ -296,7 +301,7 @@ static bool has_left(const checker *c, u32 tensor) {
   return g->nodes[maker].layer != NONE && is_held(c, maker, tensor);
 }
 
-// What left is in memory again from where the one needed before it is first used; the first from its own use.
+// What left is in memory again from where one needed before it, `ahead` moments of first use earlier, is used.
 static void come_back(const checker *c, timeline *l, u32 begin) {
   const graph *g = c->g;
   u32 *use = arena_array(c->memory, u32, g->tensor_count), end = l->count, pending = 0;
@@ -311,19 +316,22 @@ static void come_back(const checker *c, timeline *l, u32 begin) {
     pending += use[t] != NONE;
   }
   l->count = begin;
-  u32 reached = NONE; // uses up to and including this moment have come
+  bool *come = arena_array(c->memory, bool, g->tensor_count);
   for (u32 now = begin; now < end; now++) {
     bool used = false;
-    u32 next = NONE;
     for (u32 t = 0; t < g->tensor_count && pending; t++) used |= use[t] == now;
-    for (u32 t = 0; t < g->tensor_count && used; t++) {
-      if (use[t] == NONE || use[t] < now) continue;
-      if (use[t] == now && reached == NONE) add(l, COME, t); // the very first
-      if (use[t] > now && use[t] < next) next = use[t];
+    for (u32 step = 0, until = now; used && step <= c->p->ahead; step++) { // this use and the next ones
+      u32 next = NONE;
+      for (u32 t = 0; t < g->tensor_count; t++) {
+        if (use[t] == until && !come[t]) {
+          add(l, COME, t);
+          come[t] = true;
+        }
+        if (use[t] != NONE && use[t] > until && use[t] < next) next = use[t];
+      }
+      until = next;
+      if (next == NONE) break;
     }
-    for (u32 t = 0; t < g->tensor_count && used; t++)
-      if (use[t] == next && next != NONE) add(l, COME, t);
-    if (used) reached = now;
     l->moments[l->count++] = old[now];
   }
 }

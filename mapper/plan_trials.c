@@ -14,9 +14,10 @@ static const char *limit_of(const plan_trial *t, double *ret_share) {
 static void print_trial(const plan_trial *t, double best, text *out) {
   double share;
   const char *limit = limit_of(t, &share);
-  char kept[32] = "all";
-  if (t->policy != POLICY_RESIDENT) snprintf(kept, sizeof kept, "%s", plan_kept_name(t->kept));
-  text_format(out, "%11.5g %+6.1f%%  %4u x %-5u %4u  %-9s %-9s %-10s %-11s %5.1f K  %s %.0f%%\n", t->cycles,
+  char kept[48] = "all";
+  if (t->policy != POLICY_RESIDENT)
+    snprintf(kept, sizeof kept, "%s/%u/%u", plan_kept_name(t->kept), t->kept_blocks, t->ahead);
+  text_format(out, "%11.5g %+6.1f%%  %4u x %-5u %4u  %-9s %-15s %-10s %-11s %5.1f K  %s %.0f%%\n", t->cycles,
               100 * (t->cycles / best - 1), t->microbatches, t->microbatch, t->replicas, plan_policy_name(t->policy),
               kept, t->transposed ? "transposed" : "plain", t->interleaved ? "interleaved" : "in order",
               t->total_bytes / 1024.0, limit, share);
@@ -73,8 +74,8 @@ static void print_decision(const plan_trials *t, const char *name, decision_valu
 void plan_trials_print(const plan_trials *t, u32 best, text *out) {
   if (!t->count) return;
   text_format(out, "%u plans were costed. The fastest, with what bounds most of the step:\n", t->count);
-  text_format(out, "%11s %7s  %-12s %4s  %-9s %-9s %-10s %-11s %7s  %s\n", "cycles", "slower", " microbatch", "repl",
-              "backward", "kept", "grid", "tokens", "SRAM", "bound by");
+  text_format(out, "%11s %7s  %-12s %4s  %-9s %-15s %-10s %-11s %7s  %s\n", "cycles", "slower", " microbatch", "repl",
+              "backward", "kept/in/ahead", "grid", "tokens", "SRAM", "bound by");
   u32 at = next_best(t, UINT32_MAX);
   double fastest = t->list[at].cycles;
   for (u32 i = 0; i < best && at != UINT32_MAX; i++, at = next_best(t, at)) print_trial(&t->list[at], fastest, out);

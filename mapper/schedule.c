@@ -44,11 +44,17 @@ static u32 inner_level(const graph *g, u32 tensor) {
   return reader == OP_ATTENTION ? KEPT_QKV : KEPT_ALL;
 }
 
-static bool *kept_inside(const graph *g, u32 kept, arena *a) {
+// `some` of the blocks, spread evenly, so that the edge has time for each.
+static bool is_chosen(const graph *g, u32 layer, u32 some) {
+  return (u64)(layer + 1) * some / g->model.layers != (u64)layer * some / g->model.layers;
+}
+
+static bool *kept_inside(const graph *g, schedule_choice c, arena *a) {
   bool *inside = arena_array(a, bool, g->tensor_count);
   for (u32 t = 0; t < g->tensor_count; t++) {
     u32 level = inner_level(g, t);
-    inside[t] = level != KEPT_AUTO && level <= kept;
+    if (level == KEPT_AUTO) continue;
+    inside[t] = level <= c.kept - !is_chosen(g, g->nodes[g->tensors[t].producer].layer, c.kept_blocks);
   }
   return inside;
 }
@@ -123,35 +129,35 @@ static u32 list_needs(const graph *g, bool *wanted, const schedule *s, u32 from,
   return count;
 }
 
-// Memory for what comes back is taken where the tensor before it is needed: fetched one ahead.
-static void add_fetches(const graph *g, bool *inside, u32 from, arena *a, schedule *s) {
+// Memory for what comes back is taken where one before it, `ahead` uses earlier, is needed.
+static void add_fetches(const graph *g, schedule_choice c, bool *inside, u32 from, arena *a, schedule *s) {
   arena_mark mark = arena_save(a);
   fetch_need *needs = arena_array(a, fetch_need, g->tensor_count);
   schedule_step *old = arena_array(a, schedule_step, s->count - from);
   u32 count = list_needs(g, inside, s, from, needs), steps = s->count - from, at = 0;
   memcpy(old, s->steps + from, steps * sizeof *old);
   s->count = from;
+  u32 *uses = arena_array(a, u32, count + 1), *use_of = arena_array(a, u32, count + 1), distinct = 0;
+  for (u32 i = 0; i < count; i++) {
+    if (i == 0 || needs[i].first_use != needs[i - 1].first_use) uses[distinct++] = needs[i].first_use;
+    use_of[i] = distinct - 1;
+  }
   for (u32 i = 0; i < steps; i++) {
-    // all of those whose predecessor (at an earlier step) is needed at this step; the first with itself
-    for (; at < count; at++) {
-      u32 before = at;
-      while (before > 0 && needs[before].first_use == needs[at].first_use) before--;
-      if (needs[before].first_use != from + i) break;
-      add_step(s, (schedule_step){.kind = STEP_FETCH, .tensor = needs[at].tensor});
-    }
+    while (at < count && uses[use_of[at] > c.ahead ? use_of[at] - c.ahead : 0] == from + i)
+      add_step(s, (schedule_step){.kind = STEP_FETCH, .tensor = needs[at++].tensor});
     add_step(s, old[i]);
   }
   arena_rewind(a, mark);
 }
 
-void schedule_build(const graph *g, u32 policy, u32 kept, arena *a, schedule *ret_schedule) {
+void schedule_build(const graph *g, schedule_choice c, arena *a, schedule *ret_schedule) {
   u32 room = g->backward_end + g->forward_end + 2 * g->tensor_count;
   *ret_schedule = (schedule){.steps = arena_array(a, schedule_step, room)};
-  bool *inside = kept_inside(g, kept, a);
-  add_forward(g, policy, inside, ret_schedule);
+  bool *inside = kept_inside(g, c, a);
+  add_forward(g, c.policy, inside, ret_schedule);
   u32 backward = ret_schedule->count;
-  add_backward(g, policy, inside, a, ret_schedule);
-  if (policy == POLICY_OFFLOAD) add_fetches(g, inside, backward, a, ret_schedule);
+  add_backward(g, c.policy, inside, a, ret_schedule);
+  if (c.policy == POLICY_OFFLOAD) add_fetches(g, c, inside, backward, a, ret_schedule);
   require(ret_schedule->count <= room);
 }
 

@@ -30,7 +30,10 @@ feature_axis schedule_axis(const graph *g, u32 tensor); // of an activation or i
 
 // The order under a policy; `kept` says which tensors stay (recompute) or leave and return (offload), all
 // others are rebuilt where backward first needs them. schedule_measure fills the bytes.
-void schedule_build(const graph *g, u32 policy, u32 kept, arena *a, schedule *ret_schedule);
+typedef struct schedule_choice {
+  u32 policy, kept, kept_blocks, ahead; // as in a plan
+} schedule_choice;
+void schedule_build(const graph *g, schedule_choice c, arena *a, schedule *ret_schedule);
 // Does a level keep more than the one below it?
 bool schedule_keeps_more(const graph *g, u32 kept);
 // Bytes of every step for the given tiles.

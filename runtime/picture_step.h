@@ -16,6 +16,9 @@ typedef struct step_parts {
 // edge, and how a sequence lies in a group. Below 360 units wide it is a thumbnail without the notes.
 void picture_wafer(picture *ret_picture, arena *a, const step_parts *s, double w);
 
+// The same for layers side by side: every kernel's rectangle where it lies, by family, and the way of a token.
+void picture_pipeline(picture *ret_picture, arena *a, const step_parts *s, double w);
+
 // Phases of a window along time, a lane per family, coloured by what bounds them. Phases narrower than
 // a few pixels are drawn as the share of each column that they fill.
 typedef struct timeline {

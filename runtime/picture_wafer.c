@@ -11,6 +11,7 @@ typedef struct layout {
   const step_parts *s;
   picture_box wafer; // the usable rectangle on the page
   double scale;      // page units per PE
+  u32 across, down;  // usable PEs along the page; a transposed plan is drawn on its side
   bool small;
 } layout;
 
@@ -105,7 +106,7 @@ static void edge_draw(const layout *l, double y) {
 
 static void labels_draw(const layout *l) {
   const plan_tiles *t = &l->s->plan->tiles;
-  const machine_spec *m = &l->s->machine->spec;
+  const bool turned = t->transposed;
   const double below = l->wafer.y + l->wafer.h;
   const picture_letters middle = {12, INK_MUTED, PICTURE_MIDDLE, 0, 0};
   for (u32 g = 0; g < t->replicas; g++) {
@@ -116,11 +117,11 @@ static void labels_draw(const layout *l) {
     picture_text(l->p, (picture_point){b.x + b.w / 2, below + 15}, middle, words);
   }
   picture_text(l->p, (picture_point){l->wafer.x + l->wafer.w / 2, below + 33}, middle,
-               arena_format(l->p->memory, "%u usable columns", m->usable_width));
+               arena_format(l->p->memory, "%u usable %s", l->across, turned ? "rows (drawn on its side)" : "columns"));
   picture_letters upright = middle;
   upright.upright = true;
   picture_text(l->p, (picture_point){l->wafer.x - 9, l->wafer.y + l->wafer.h / 2}, upright,
-               arena_format(l->p->memory, "%u usable rows", m->usable_height));
+               arena_format(l->p->memory, "%u usable %s", l->down, turned ? "columns" : "rows"));
 }
 
 // --- the inset: one sequence in its group
@@ -210,8 +211,8 @@ static double facts_draw(const layout *l, double x, double y) {
   y = fact(l, x, y, "PEs used",
            arena_format(a, "%s of %s usable (%.1f %%)", picture_count(a, used), picture_count(a, m->pes_usable),
                         100.0 * (double)used / m->pes_usable));
-  const u32 idle_columns = m->spec.usable_width > used_w ? m->spec.usable_width - used_w : 0;
-  const u32 idle_rows = m->spec.usable_height > t->rows ? m->spec.usable_height - t->rows : 0;
+  const u32 idle_columns = l->across > used_w ? l->across - used_w : 0;
+  const u32 idle_rows = l->down > t->rows ? l->down - t->rows : 0;
   return fact(l, x, y, "left idle",
               arena_format(a, "%u %s, %u %s", idle_columns, idle_columns == 1 ? "column" : "columns", idle_rows,
                            idle_rows == 1 ? "row" : "rows"));
@@ -229,14 +230,20 @@ static double side_draw(const layout *l, double x, double y) {
 }
 
 void picture_wafer(picture *ret_picture, arena *a, const step_parts *s, double w) {
+  if (s->plan->options.mode == PLAN_PIPELINED) {
+    picture_pipeline(ret_picture, a, s, w);
+    return;
+  }
   const machine_spec *m = &s->machine->spec;
   layout l = {.p = ret_picture, .s = s, .small = w < THUMBNAIL_BELOW};
+  l.across = s->plan->tiles.transposed ? m->usable_height : m->usable_width;
+  l.down = s->plan->tiles.transposed ? m->usable_width : m->usable_height;
   const char *title = arena_format(a, "The plan on the wafer: %u column groups of %u columns", s->plan->tiles.replicas,
                                    s->plan->tiles.group_width);
   const double left = l.small ? 2 : 26, top = l.small ? 2 : 64;
   const double room_w = l.small ? w - 4 : 0.4 * w, room_h = l.small ? 1.6 * w : 480;
-  l.scale = fmin(room_w / m->usable_width, room_h / m->usable_height);
-  l.wafer = (picture_box){left, top, l.scale * m->usable_width, l.scale * m->usable_height};
+  l.scale = fmin(room_w / l.across, room_h / l.down);
+  l.wafer = (picture_box){left, top, l.scale * l.across, l.scale * l.down};
   picture_init(l.p, a, l.small ? l.wafer.w + 4 : w, l.wafer.h + top + (l.small ? 2 : 42), title);
   idle_draw(&l);
   groups_draw(&l);

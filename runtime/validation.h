@@ -29,8 +29,8 @@ typedef struct validation_row {
   char breakdown[320]; // share of the step by family, or where the loss went
 } validation_row;
 
-// Runs every row that this version can run, with its variants, in a fixed order.
-bool validation_run(arena *a, const validation_row **ret_rows, u32 *ret_count, status *st);
+// Runs every row with its variants, in a fixed order; only: the bare row and its upper variant alone.
+bool validation_run(const char *only, arena *a, const validation_row **ret_rows, u32 *ret_count, status *st);
 // Fills sim->error_band: the gated rows of the same class (streaming or pipelined) as the modelled step.
 bool validation_band(const run_spec *r, arena *a, step_sim *sim, status *st);
 // docs/VALIDATION.md: the rows of the fabric and those of training throughput.

@@ -118,7 +118,12 @@ bool sim_try_build(const plan_case *c, built *b, status *st) {
   b->machine = sim_machine(c->machine, c->machine_changes);
   b->graph = sim_graph(c->model, c->seq, b->memory);
   b->options = sim_options(c->options);
-  plan_request r = {&b->graph, &b->machine, &b->options, flow_engine(), c->batch, c->systems};
+  plan_request r = {.graph = &b->graph,
+                    .machine = &b->machine,
+                    .options = &b->options,
+                    .engine = flow_engine(),
+                    .batch = c->batch,
+                    .systems = c->systems};
   return plan_build(&r, b->memory, &b->plan, st);
 }
 

@@ -62,7 +62,7 @@ static void fake_program(const fake_options *o, arena *a, step_sim *s) {
   for (u32 l = o->layers; l-- > 0;) add_layer(&m, l, true);
   program_group *group = arena_array(a, program_group, 1);
   program_transfer *transfers = arena_array(a, program_transfer, o->transfers);
-  *group = (program_group){0, m.count, o->repeat};
+  *group = (program_group){0, m.count, o->repeat, false};
   for (u32 i = 0; i < o->transfers; i++) {
     transfers[i] = (program_transfer){
         .after = 1 + i, .before = m.count - 1 - i, .wavelets = 100000, .hops = 300, .out = i % 2 == 0};
@@ -99,7 +99,9 @@ static void fake_plan(const fake_options *o, step_sim *s) {
               .microbatch = 13,
               .microbatches = (u32)o->repeat,
               .policy = POLICY_RECOMPUTE,
-              .kept = KEPT_INPUT};
+              .kept = KEPT_INPUT,
+              .kept_blocks = o->layers,
+              .ahead = 1};
   p->tiles = (plan_tiles){.replicas = 2,
                           .group_width = 7,
                           .seq_rows = 2,

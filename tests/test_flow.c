@@ -75,7 +75,7 @@ static program_transfer *add_transfer(maker *k, u32 after, u32 before, u64 wavel
 static void add_group(maker *k, u64 repeat) {
   u32 first = 0;
   for (u32 i = 0; i < k->p.group_count; i++) first += k->groups[i].count;
-  k->groups[k->p.group_count++] = (program_group){first, k->p.phase_count - first, repeat};
+  k->groups[k->p.group_count++] = (program_group){first, k->p.phase_count - first, repeat, false};
 }
 
 // A phase of SWITCH + cycles in which nothing but the datapath works: cycles = 10 + elements / 2.
@@ -498,7 +498,7 @@ static void never(maker *k) {
   k->groups[0].repeat = 0;
 }
 static void empty_group(maker *k) {
-  k->groups[k->p.group_count++] = (program_group){3, 0, 1};
+  k->groups[k->p.group_count++] = (program_group){3, 0, 1, false};
 }
 static void backwards(maker *k) {
   k->transfers[0].before = 0;
@@ -514,7 +514,7 @@ static void far_start(maker *k) {
 }
 static void across_groups(maker *k) {
   k->groups[0].count = 2;
-  k->groups[k->p.group_count++] = (program_group){2, 1, 1};
+  k->groups[k->p.group_count++] = (program_group){2, 1, 1, false};
 }
 
 static void broken_programs_are_refused_by_name(void **state) {

@@ -89,8 +89,8 @@ static void runs_every_node(built *b) {
     again += times == 2;
   }
   // all of a block but its last product and residual, whose results nobody's gradient reads; of both branches where
-  // they do not follow each other
-  u32 forward = 0, spared = g->model.block == BLOCK_PARALLEL ? 4 : 2;
+  // they do not follow each other; and the product and residual that make the middle where that is kept
+  u32 forward = 0, spared = g->model.block == BLOCK_PARALLEL ? 4 : b->plan.kept == KEPT_MIDDLE ? 4 : 2;
   for (u32 n = 0; n < g->forward_end; n++) forward += g->nodes[n].layer == 0;
   assert_int_equal(again, b->plan.policy == POLICY_RESIDENT ? 0 : g->model.layers * (forward - spared));
   assert_int_equal(p.group_count, 1);
@@ -282,7 +282,7 @@ static void weights_stream_once_per_replica(void **state) {
 // Offloaded block inputs leave and come back once, whole.
 static void offloading_moves_each_input_twice(void **state) {
   (void)state;
-  const plan_case c = {"mesh16", NULL, ODD, 13, 11, 1, "activations=offload microbatch=11"};
+  const plan_case c = {"mesh16", NULL, ODD, 13, 11, 1, "activations=offload kept=input microbatch=11"};
   built b = sim_build(&c);
   program p = sim_lower(&b);
   assert_int_equal(p.transfer_count, 2 * b.graph.model.layers);

@@ -260,7 +260,7 @@ static void what_does_not_fit_says_so(void **state) {
     plan_case c;
     const char *part;
   } bad[] = {
-      {{"mesh16", NULL, "layers=2 width=4096 heads=4 vocab=64", 64, 1, 1, NULL},
+      {{"mesh16", NULL, "layers=2 width=8192 heads=4 vocab=64", 64, 1, 1, NULL},
        "one sequence of 64 tokens does not fit the SRAM"},
       {{"mesh16", NULL, TINY, 16, 4000, 1, "microbatch=4000"},
        "plan.microbatch = 4000 of 16 tokens does not fit the SRAM"},
@@ -341,7 +341,12 @@ static void plans_are_deterministic(void **state) {
     built b = {
         .memory = shared, .machine = sim_machine(c->machine, c->machine_changes), .options = sim_options(c->options)};
     b.graph = sim_graph(c->model, c->seq, shared);
-    plan_request r = {&b.graph, &b.machine, &b.options, flow_engine(), c->batch, c->systems};
+    plan_request r = {.graph = &b.graph,
+                      .machine = &b.machine,
+                      .options = &b.options,
+                      .engine = flow_engine(),
+                      .batch = c->batch,
+                      .systems = c->systems};
     status st = {0};
     support_ok(plan_build(&r, shared, &b.plan, &st), &st);
     program p = sim_lower(&b);
