@@ -21,6 +21,9 @@ static const u32 families[OP_COUNT] = {[OP_EMBED] = FAMILY_EMBED,
                                        [OP_LINEAR] = FAMILY_LINEAR,
                                        [OP_ATTENTION] = FAMILY_ATTENTION,
                                        [OP_ACTIVATION] = FAMILY_ELEMENTWISE,
+                                       [OP_RMSNORM] = FAMILY_NORM,
+                                       [OP_GATE] = FAMILY_ELEMENTWISE,
+                                       [OP_ROTARY] = FAMILY_ELEMENTWISE,
                                        [OP_RESIDUAL] = FAMILY_ELEMENTWISE};
 
 static void write_op(writer *w, opcode op, u64 issues, u64 elements) {

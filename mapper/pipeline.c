@@ -39,7 +39,9 @@ static u32 linear_ops(const graph *g, const plan_kernel *k, pipeline_share pe, u
 
 // As in streaming: rows take tokens in turn and pass keys and values round; 2 products forward, 5 backward.
 static u32 attention_ops(const graph *g, const plan_kernel *k, pipeline_share pe, bool again, pipeline_op *ops) {
-  u64 seq = g->seq, tokens = pe.out, f = pe.in, pairs = tokens * (seq + 1) / 2, forward = again ? 2 : 1;
+  bool causal = g->model.attention == ATTENTION_CAUSAL;
+  u64 seq = g->seq, tokens = pe.out, f = pe.in, forward = again ? 2 : 1;
+  u64 pairs = causal ? tokens * (seq + 1) / 2 : tokens * seq;
   u64 scores = ceil_div(pairs * g->model.heads, k->width); // divided over the columns of a head
   u32 n = 0;
   add_op(ops, &n, OPCODE_AXPY16, (2 * forward + 3) * seq * f, (2 * forward + 3) * pairs * f);
@@ -57,9 +59,15 @@ typedef struct element_work { // per feature and token
 
 static element_work work_of(const graph *g, u32 op) {
   bool relu2 = g->model.activation == ACT_RELU2;
-  switch (op) {
+  switch (op) { // as lower_norm.c and lower_elementwise.c count them
   case OP_LAYERNORM:
     return (element_work){4, 7, 0, 2};
+  case OP_RMSNORM:
+    return (element_work){3, 5, 0, 1};
+  case OP_GATE:
+    return (element_work){3, 8, 1, 0};
+  case OP_ROTARY:
+    return (element_work){4, 4, 1, 0};
   case OP_ACTIVATION:
     return relu2 ? (element_work){2, 2, 0, 0} : (element_work){4, 7, 1, 0};
   case OP_RESIDUAL:
@@ -94,7 +102,7 @@ u32 pipeline_ops(const graph *g, const plan_kernel *k, pipeline_share pe, u32 ti
 u64 pipeline_pe_weights(const graph *g, const plan_kernel *k, pipeline_share pe) {
   const graph_node *n = &g->nodes[k->node];
   if (k->kind == KERNEL_LINEAR) return (u64)pe.in * pe.out + pe.out;
-  if (n->op == OP_LAYERNORM) return 2 * pe.in;
+  if (n->op == OP_LAYERNORM || n->op == OP_RMSNORM) return 2 * pe.in;
   if (n->op != OP_EMBED) return 0;
   u64 table = 0; // a tied table lies with the unembedding, which looks tokens up
   for (u32 i = 0; i < NODE_IN_MAX; i++) {
@@ -296,7 +304,7 @@ static void set_flights(const graph *g, u32 tile, bool again, plan_kernel *kerne
     plan_kernel *k = &kernels[i];
     const graph_node *n = &g->nodes[k->node];
     bool first = n->layer != GRAPH_NONE && (k->node == 0 || g->nodes[k->node - 1].layer != n->layer);
-    k->stored = n->op == OP_ATTENTION ? 4 * k->in : n->op == OP_EMBED ? 0 : k->in;
+    k->stored = n->op == OP_ATTENTION ? 4 * k->in : n->op == OP_GATE ? 2 * k->in : n->op == OP_EMBED ? 0 : k->in;
     k->flight = flight_of(g, n->layer, per_layer, tile);
     if ((again && !first) || n->op == OP_RESIDUAL) k->flight = k->flight < 2 ? k->flight : 2;
   }

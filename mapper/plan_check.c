@@ -247,7 +247,8 @@ static bool is_held(const checker *c, u32 n, u32 tensor) {
       u32 by = g->nodes[k].op;
       if (by == OP_RESIDUAL) return false;
       if (g->nodes[n].op == OP_RESIDUAL) return level >= KEPT_MIDDLE;
-      return g->nodes[n].op == OP_LINEAR && level >= (by == OP_ATTENTION ? (u32)KEPT_QKV : (u32)KEPT_ALL);
+      if (by == OP_ATTENTION) return level >= KEPT_QKV;
+      return g->nodes[n].op == OP_LINEAR && by != OP_ROTARY && level >= KEPT_ALL;
     }
   return false;
 }

@@ -40,8 +40,8 @@ static u32 inner_level(const graph *g, u32 tensor) {
   if (maker == OP_ATTENTION) return KEPT_ATTENTION; // and the sums that its gradient needs
   if (reader == OP_COUNT || reader == OP_RESIDUAL) return KEPT_AUTO;
   if (maker == OP_RESIDUAL) return KEPT_MIDDLE;
-  if (maker != OP_LINEAR) return KEPT_AUTO;
-  return reader == OP_ATTENTION ? KEPT_QKV : KEPT_ALL;
+  if (reader == OP_ATTENTION) return KEPT_QKV; // after rotation, where there is one
+  return maker == OP_LINEAR && reader != OP_ROTARY ? KEPT_ALL : KEPT_AUTO;
 }
 
 // `some` of the blocks, spread evenly, so that the edge has time for each.
