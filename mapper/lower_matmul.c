@@ -50,7 +50,7 @@ static void lower_product(lowering *l, const graph_node *node, phase_family fami
   ph->row_wavelets = outputs * lower_tokens_max(l);
   u64 down = lower_nonzeros(l, node, outputs * lower_share_max(l, p.from));
   ph->column_wavelets = down + (p.bias ? lower_share_max(l, p.to) : 0);
-  u64 weights = lower_nonzeros(l, node, outputs * inputs); // a wavelet each: 16 bits of value, 16 of index
+  u64 weights = lower_nonzeros(l, node, outputs * inputs);          // a wavelet each: 16 bits of value, 16 of index
   ph->stream_in = (weights + (p.bias ? outputs : 0)) * t->replicas; // each group has its own copy
   ph->stream_in_hops = t->rows;
   product_classes(l, ph, node, p);
@@ -77,7 +77,8 @@ void lower_grad_w(lowering *l, const graph_node *node) {
   ph->row_wavelets = (outputs * lower_tokens_max(l) + 1) / 2;
   u64 down = lower_nonzeros(l, node, outputs * lower_share_max(l, in_axis));
   ph->column_wavelets = down + (bias ? lower_share_max(l, out_axis) : 0);
-  u64 params = lower_nonzeros(l, node, outputs * inputs) + (bias ? outputs : 0); // a tied embedding comes again with the tokens' gradient
+  u64 params = lower_nonzeros(l, node, outputs * inputs) +
+               (bias ? outputs : 0); // a tied embedding comes again with the tokens' gradient
   ph->stream_out = params * t->replicas;
   ph->stream_out_hops = 0; // the last hop of the column chain crosses the edge
   lower_update(l, ph, node, lower_completes(l, node, node->out[0]) ? params : 0);

@@ -16,15 +16,10 @@ typedef struct writer {
   u32 phase_count, class_count, op_count;
 } writer;
 
-static const u32 families[OP_COUNT] = {[OP_EMBED] = FAMILY_EMBED,
-                                       [OP_LAYERNORM] = FAMILY_NORM,
-                                       [OP_LINEAR] = FAMILY_LINEAR,
-                                       [OP_ATTENTION] = FAMILY_ATTENTION,
-                                       [OP_ACTIVATION] = FAMILY_ELEMENTWISE,
-                                       [OP_RMSNORM] = FAMILY_NORM,
-                                       [OP_GATE] = FAMILY_ELEMENTWISE,
-                                       [OP_ROTARY] = FAMILY_ELEMENTWISE,
-                                       [OP_RESIDUAL] = FAMILY_ELEMENTWISE};
+static const u32 families[OP_COUNT] = {
+    [OP_EMBED] = FAMILY_EMBED,         [OP_LAYERNORM] = FAMILY_NORM,         [OP_LINEAR] = FAMILY_LINEAR,
+    [OP_ATTENTION] = FAMILY_ATTENTION, [OP_ACTIVATION] = FAMILY_ELEMENTWISE, [OP_RMSNORM] = FAMILY_NORM,
+    [OP_GATE] = FAMILY_ELEMENTWISE,    [OP_ROTARY] = FAMILY_ELEMENTWISE,     [OP_RESIDUAL] = FAMILY_ELEMENTWISE};
 
 static void write_op(writer *w, opcode op, u64 issues, u64 elements) {
   if (!elements) return;
@@ -143,7 +138,8 @@ void pipeline_lower(const plan *p, const graph *g, const machine *m, arena *a, p
                            .op_kinds = PIPELINE_OPS_MAX,
                            .code_bytes = pipeline_code_bytes(m),
                            .systems = 1};
-  snprintf(ret_program->name, sizeof ret_program->name, "pipeline L%u N%u T%u", g->model.layers, g->model.width, g->seq);
+  snprintf(ret_program->name, sizeof ret_program->name, "pipeline L%u N%u T%u", g->model.layers, g->model.width,
+           g->seq);
 }
 
 void pipeline_print(const plan *p, const graph *g, text *out) {
@@ -157,7 +153,9 @@ void pipeline_print(const plan *p, const graph *g, text *out) {
               plan_policy_name(p->policy));
   text_format(out, "  memory       %u of %u bytes in the fullest PE, of %s\n", p->memory.total_bytes,
               p->memory.limit_bytes, p->memory.peak_node);
-  text_add(out, "  kernels of the first block and outside the blocks: PEs, place, cycles a token, SRAM, sequences that wait\n");
+  text_add(
+      out,
+      "  kernels of the first block and outside the blocks: PEs, place, cycles a token, SRAM, sequences that wait\n");
   for (u32 i = 0; i < line->count; i++) {
     const plan_kernel *k = &line->kernels[i];
     const graph_node *n = &g->nodes[k->node];

@@ -421,7 +421,9 @@ bool pipeline_build(const plan_request *r, arena *a, plan *p, status *st) {
   double link = widest_stream(r->graph, r->machine, list, count, o->links);
   for (u32 again = 0; again < 2; again++)
     for (u32 tile = 16; tile <= 128; tile *= 2) {
-      if (o->activations == POLICY_OFFLOAD || (o->activations != POLICY_AUTO && (o->activations == POLICY_RECOMPUTE) != again)) continue;
+      if (o->activations == POLICY_OFFLOAD ||
+          (o->activations != POLICY_AUTO && (o->activations == POLICY_RECOMPUTE) != again))
+        continue;
       z.tile = tile < r->graph->seq ? tile : r->graph->seq;
       z.again = again;
       try_tile(z, list, count, link, a, &best);

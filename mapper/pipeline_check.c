@@ -36,11 +36,13 @@ static bool check_kernel(const plan *p, const graph *g, const machine *m, u32 in
   if ((u64)k->x + k->width > width || (u64)k->y + k->height > height) return refuse(st, 2, name, "leaves the machine");
   for (u32 i = 0; i < index; i++) {
     const plan_kernel *o = &p->pipeline.kernels[i];
-    bool apart = o->x + o->width <= k->x || k->x + k->width <= o->x || o->y + o->height <= k->y || k->y + k->height <= o->y;
+    bool apart =
+        o->x + o->width <= k->x || k->x + k->width <= o->x || o->y + o->height <= k->y || k->y + k->height <= o->y;
     if (!apart) return refuse(st, 2, name, "lies on another");
   }
   if (!shares_ok(k, g)) return refuse(st, 3, name, "does not hold what its operation needs");
-  if (k->sram_bytes > m->spec.sram_bytes || k->sram_bytes > p->memory.total_bytes || least_bytes(k, g, m) > k->sram_bytes)
+  if (k->sram_bytes > m->spec.sram_bytes || k->sram_bytes > p->memory.total_bytes ||
+      least_bytes(k, g, m) > k->sram_bytes)
     return refuse(st, 4, name, "does not fit its PEs");
   const graph_node *n = &g->nodes[k->node];
   double stream = n->out[0] == g->logits ? 0 : g->tensors[n->out[0]].cols / 2.0 / p->options.links;

@@ -311,9 +311,11 @@ static bool fail_to_fit(const search *s, status *st) {
 static bool check_stated(const plan_request *r, status *st) {
   const machine_spec *m = &r->machine->spec;
   if (r->options->width <= m->usable_width && r->options->height <= m->usable_height) return true;
-  return status_fail(st, CODE_CONFIG, "plan: %u x %u is larger than the machine's usable rectangle of %u x %u; state less, or 0 for all of it",
-                     r->options->width ? r->options->width : m->usable_width,
-                     r->options->height ? r->options->height : m->usable_height, m->usable_width, m->usable_height);
+  return status_fail(
+      st, CODE_CONFIG,
+      "plan: %u x %u is larger than the machine's usable rectangle of %u x %u; state less, or 0 for all of it",
+      r->options->width ? r->options->width : m->usable_width,
+      r->options->height ? r->options->height : m->usable_height, m->usable_width, m->usable_height);
 }
 
 // The pipeline's rate follows from its kernels; the engine adds fill, drain and the update.
@@ -323,8 +325,8 @@ static bool build_pipelined(const plan_request *r, arena *a, plan *ret_plan, sta
   arena_mark mark = arena_save(a);
   program lowered;
   engine_result result;
-  bool ok = plan_lower(&p, r->graph, r->machine, a, &lowered, st) &&
-            r->engine->run(&lowered, r->machine, a, &result, st);
+  bool ok =
+      plan_lower(&p, r->graph, r->machine, a, &lowered, st) && r->engine->run(&lowered, r->machine, a, &result, st);
   if (ok) p.estimate_cycles = result.cycles;
   arena_rewind(a, mark);
   if (ok) *ret_plan = p;
@@ -354,10 +356,11 @@ bool plan_build(const plan_request *r, arena *a, plan *ret_plan, status *st) {
 u64 plan_hash(const plan *p) {
   u64 h = hash_text(HASH_START, "plan");
   const plan_tiles *t = &p->tiles;
-  const u32 words[] = {p->batch,     p->systems,      p->microbatch,    p->microbatches, p->policy,
-                       p->kept,      p->kept_blocks,  p->ahead,         p->axpy,         t->replicas,      t->group_width,  t->seq_rows,
-                       t->row_seqs,  t->slots,        t->rows,          t->tokens_max,   t->features_max,
-                       t->hidden_max, t->head_pes,    t->heads_aligned, t->interleaved,  t->transposed};
+  const u32 words[] = {p->batch,       p->systems,      p->microbatch, p->microbatches, p->policy,
+                       p->kept,        p->kept_blocks,  p->ahead,      p->axpy,         t->replicas,
+                       t->group_width, t->seq_rows,     t->row_seqs,   t->slots,        t->rows,
+                       t->tokens_max,  t->features_max, t->hidden_max, t->head_pes,     t->heads_aligned,
+                       t->interleaved, t->transposed};
   for (u32 i = 0; i < COUNT_OF(words); i++) h = hash_u64(h, words[i]);
   if (p->options.density < 1) { // a dense plan's identity does not know of it
     u64 bits;

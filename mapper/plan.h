@@ -24,11 +24,11 @@ typedef enum { AXPY_FP16, AXPY_FP32 } axpy_precision;
     "column groups that each hold all features of their own sequences; 0 takes the fastest")                           \
   F(ENUM, activations, "activations", UNIT_NONE, "auto", 0, 0, "auto|resident|recompute|offload",                      \
     "kept for backward in SRAM, rebuilt from the layer's input, or that input moved off the wafer")                    \
-  F(ENUM, kept, "kept", UNIT_NONE, "auto", 0, 0, "auto|input|middle|attention|qkv|all",                               \
-    "what of a block is kept or moved, besides its input: the residual stream after attention, what attention makes, "  \
+  F(ENUM, kept, "kept", UNIT_NONE, "auto", 0, 0, "auto|input|middle|attention|qkv|all",                                \
+    "what of a block is kept or moved, besides its input: the residual stream after attention, what attention makes, " \
     "queries keys and values, everything; the rest is rebuilt")                                                        \
   F(U32, kept_blocks, "kept_blocks", UNIT_NONE, "0", 0, 100000, NULL,                                                  \
-    "blocks, spread evenly, that keep what plan.kept says, the others one level less; 0: chosen, mostly all")         \
+    "blocks, spread evenly, that keep what plan.kept says, the others one level less; 0: chosen, mostly all")          \
   F(U32, ahead, "ahead", UNIT_NONE, "0", 0, 3, NULL,                                                                   \
     "tensors that are on their way back while another is in use; 0: chosen, mostly one")                               \
   F(ENUM, tokens, "tokens", UNIT_NONE, "auto", 0, 0, "auto|contiguous|interleaved",                                    \
@@ -76,13 +76,13 @@ typedef struct plan_memory { // bytes of the fullest PE
 typedef enum { KERNEL_LINEAR, KERNEL_ATTENTION, KERNEL_ELEMENTS } kernel_kind;
 typedef struct plan_kernel {
   u32 node, kind;
-  u32 in, out;               // features that enter and leave
-  u32 x, y, width, height;   // linear: inputs along x, outputs along y; attention: features, tokens
-  u32 in_pe, out_pe;         // features of the fullest PE (attention: features, tokens of a sequence)
-  u32 flight;                // sequences whose results wait here for their gradients
-  u32 stored;                // features of a token that wait
-  u32 sram_bytes;            // of the fullest PE, with code
-  double token_cycles;       // of the fullest PE, forward and backward
+  u32 in, out;             // features that enter and leave
+  u32 x, y, width, height; // linear: inputs along x, outputs along y; attention: features, tokens
+  u32 in_pe, out_pe;       // features of the fullest PE (attention: features, tokens of a sequence)
+  u32 flight;              // sequences whose results wait here for their gradients
+  u32 stored;              // features of a token that wait
+  u32 sram_bytes;          // of the fullest PE, with code
+  double token_cycles;     // of the fullest PE, forward and backward
 } plan_kernel;
 
 typedef struct plan_pipeline {

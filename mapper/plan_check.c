@@ -188,7 +188,8 @@ static bool check_batch(const checker *c) {
     return refuse(c, 7, "tokens are interleaved over one row");
   obeyed &= (!o->kept_blocks || o->kept_blocks >= p->kept_blocks || p->policy == POLICY_RESIDENT) &&
             (!o->ahead || o->ahead == p->ahead || p->policy != POLICY_OFFLOAD);
-  if (!p->ahead || !p->kept_blocks || p->kept_blocks > c->g->model.layers) return refuse(c, 7, "nothing is ahead, or no block keeps anything");
+  if (!p->ahead || !p->kept_blocks || p->kept_blocks > c->g->model.layers)
+    return refuse(c, 7, "nothing is ahead, or no block keeps anything");
   if (p->kept < KEPT_INPUT || p->kept > KEPT_ALL) return refuse(c, 7, "the kept level is unknown");
   if (!obeyed) return refuse(c, 7, "something stated was not obeyed");
   bool known = p->policy == POLICY_RESIDENT || p->policy == POLICY_RECOMPUTE || p->policy == POLICY_OFFLOAD;
@@ -347,7 +348,7 @@ static void lay_backward(const checker *c, timeline *l) {
   if (c->p->policy == POLICY_OFFLOAD) come_back(c, l, begin);
 }
 
-enum { TURNING_KEYS = 32 }; // rotate at once, at most
+enum { TURNING_KEYS = 32 };  // rotate at once, at most
 enum { HALF = 2, FULL = 4 }; // bytes of a value
 
 static u64 node_room(const checker *c, u32 n) {

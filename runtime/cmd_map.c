@@ -17,11 +17,11 @@ static json_t *kernels_json(const step_sim *s) {
   json_t *list = json_array();
   for (u32 i = 0; i < s->plan.pipeline.count; i++) {
     const plan_kernel *k = &s->plan.pipeline.kernels[i];
-    json_array_append_new(
-        list, json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:I}", "name", s->graph.nodes[k->node].name, "pes",
-                        (json_int_t)k->width * k->height, "x", (json_int_t)k->x, "y", (json_int_t)k->y, "width",
-                        (json_int_t)k->width, "height", (json_int_t)k->height, "cycles_per_token",
-                        output_real(k->token_cycles), "sram_bytes", (json_int_t)k->sram_bytes));
+    json_array_append_new(list,
+                          json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:I}", "name", s->graph.nodes[k->node].name, "pes",
+                                    (json_int_t)k->width * k->height, "x", (json_int_t)k->x, "y", (json_int_t)k->y,
+                                    "width", (json_int_t)k->width, "height", (json_int_t)k->height, "cycles_per_token",
+                                    output_real(k->token_cycles), "sram_bytes", (json_int_t)k->sram_bytes));
   }
   return list;
 }
@@ -42,13 +42,13 @@ static void print_json(const run_spec *r, const step_sim *s) {
   else
     json_object_set_new(d, "kept", json_string(plan_kept_name(p->kept)));
   json_object_set_new(d, "tiles",
-                      json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:b}", "replicas", (json_int_t)t->replicas,
-                                "group_width", (json_int_t)t->group_width, "seq_rows", (json_int_t)t->seq_rows,
-                                "row_seqs", (json_int_t)t->row_seqs, "slots", (json_int_t)t->slots, "rows",
-                                (json_int_t)t->rows, "tokens_max", (json_int_t)t->tokens_max, "features_max",
-                                (json_int_t)t->features_max, "hidden_max", (json_int_t)t->hidden_max, "head_pes",
-                                (json_int_t)t->head_pes, "heads_aligned", t->heads_aligned, "interleaved", t->interleaved, "transposed",
-                                t->transposed));
+                      json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:b}", "replicas",
+                                (json_int_t)t->replicas, "group_width", (json_int_t)t->group_width, "seq_rows",
+                                (json_int_t)t->seq_rows, "row_seqs", (json_int_t)t->row_seqs, "slots",
+                                (json_int_t)t->slots, "rows", (json_int_t)t->rows, "tokens_max",
+                                (json_int_t)t->tokens_max, "features_max", (json_int_t)t->features_max, "hidden_max",
+                                (json_int_t)t->hidden_max, "head_pes", (json_int_t)t->head_pes, "heads_aligned",
+                                t->heads_aligned, "interleaved", t->interleaved, "transposed", t->transposed));
   json_object_set_new(d, "memory", memory_json(&p->memory));
   json_object_set_new(d, "largest_microbatch", json_integer(p->largest_microbatch));
   json_object_set_new(d, "limit", json_string(p->limit));
@@ -102,8 +102,9 @@ static bool search(const run_spec *r, const step_sim *s, arena *a, status *st) {
   plan_print(&best, &s->graph, &page);
   output_text(text_get(&page));
   text_free(&page);
-  output_format("  gain         %.1f%% over the plan that is taken without a search; plan.search: true takes this one\n",
-                100 * (s->plan.estimate_cycles / best.estimate_cycles - 1));
+  output_format(
+      "  gain         %.1f%% over the plan that is taken without a search; plan.search: true takes this one\n",
+      100 * (s->plan.estimate_cycles / best.estimate_cycles - 1));
   output_format("  error band   %s\n", s->error_band);
   return true;
 }

@@ -78,9 +78,10 @@ static void print_json(const run_spec *r, const step_sim *s, u64 run) {
 static void print_layout(const step_sim *s) {
   char a[64];
   if (s->plan.options.mode == PLAN_PIPELINED)
-    output_format("  pipeline      %u kernels on %u PEs, %.4g cycles a token, activations %s; %s of SRAM in the fullest\n",
-                  s->plan.pipeline.count, s->result.pes_used, s->plan.pipeline.period_cycles,
-                  plan_policy_name(s->plan.policy), text_bytes(s->result.sram_peak_bytes, a, sizeof a));
+    output_format(
+        "  pipeline      %u kernels on %u PEs, %.4g cycles a token, activations %s; %s of SRAM in the fullest\n",
+        s->plan.pipeline.count, s->result.pes_used, s->plan.pipeline.period_cycles, plan_policy_name(s->plan.policy),
+        text_bytes(s->result.sram_peak_bytes, a, sizeof a));
   else
     output_format("  microbatch    %u x %u, %u replicas, activations %s; %u PEs, %s of SRAM in the fullest\n",
                   s->plan.microbatches, s->plan.microbatch, s->plan.tiles.replicas, plan_policy_name(s->plan.policy),
@@ -96,12 +97,13 @@ static void print_page(const run_spec *r, const step_sim *s) {
                 s->samples_per_s);
   output_format("  utilization   %.1f%% of the dense fp16 peak (%s); %.3g MAC per cycle and PE\n", 100 * s->utilization,
                 text_si(s->machine.peak_flops * s->plan.systems, "FLOP/s", b, sizeof b), s->mac_per_cycle_per_pe);
-  output_format("  energy        %s a step (power x time); %s from counts and ASSUMED energies: idle %.0f%%, memory %.0f%%, "
-                "wires %.0f%%, multiply-adds %.0f%%, edge %.0f%%\n",
-                text_si(s->joules_per_step, "J", a, sizeof a), text_si(s->energy.total, "J", b, sizeof b),
-                100 * s->energy.idle / s->energy.total, 100 * s->energy.sram / s->energy.total,
-                100 * s->energy.wire / s->energy.total, 100 * s->energy.mac / s->energy.total,
-                100 * s->energy.io / s->energy.total);
+  output_format(
+      "  energy        %s a step (power x time); %s from counts and ASSUMED energies: idle %.0f%%, memory %.0f%%, "
+      "wires %.0f%%, multiply-adds %.0f%%, edge %.0f%%\n",
+      text_si(s->joules_per_step, "J", a, sizeof a), text_si(s->energy.total, "J", b, sizeof b),
+      100 * s->energy.idle / s->energy.total, 100 * s->energy.sram / s->energy.total,
+      100 * s->energy.wire / s->energy.total, 100 * s->energy.mac / s->energy.total,
+      100 * s->energy.io / s->energy.total);
   print_layout(s);
   output_format("  bottleneck    %s\n", s->bottleneck);
   if (s->has_sensitivity) output_text("  throughput per +10% of");

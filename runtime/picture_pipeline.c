@@ -37,9 +37,9 @@ static void kernels_draw(const floor_plan *f) {
   for (u32 i = 0; i < line->count; i++) {
     const program_phase *ph = &f->s->program->phases[i];
     const picture_box b = box_of(f, i);
-    const char *tip = arena_format(f->p->memory, "%s: %u x %u PEs, busy %.0f %%, memory %.0f %%", ph->origin,
-                                   line->kernels[i].width, line->kernels[i].height, 100 * load_of(f, i),
-                                   100 * memory_of(f, i));
+    const char *tip =
+        arena_format(f->p->memory, "%s: %u x %u PEs, busy %.0f %%, memory %.0f %%", ph->origin, line->kernels[i].width,
+                     line->kernels[i].height, 100 * load_of(f, i), 100 * memory_of(f, i));
     picture_rect(f->p, b, (picture_style){.fill = INK_PAPER});
     picture_rect(f->p, b,
                  (picture_style){.fill = inks[ph->family],
@@ -111,9 +111,10 @@ void picture_pipeline(picture *ret_picture, arena *a, const step_parts *s, doubl
   picture_rect(f.p, f.wafer, (picture_style){.stroke = INK_LINE, .width = 1.2});
   if (small) return;
   way_draw(&f);
-  picture_text(f.p, (picture_point){left, top + f.wafer.h + 18}, note,
-               arena_format(a, "%u x %u usable PEs; the line is the way of a token", m->usable_width, m->usable_height));
-  static const picture_legend items[] = {{INK_BLUE, "linear"},        {INK_ORANGE, "attention"}, {INK_YELLOW, "norm"},
+  picture_text(
+      f.p, (picture_point){left, top + f.wafer.h + 18}, note,
+      arena_format(a, "%u x %u usable PEs; the line is the way of a token", m->usable_width, m->usable_height));
+  static const picture_legend items[] = {{INK_BLUE, "linear"},       {INK_ORANGE, "attention"}, {INK_YELLOW, "norm"},
                                          {INK_GREEN, "elementwise"}, {INK_PINK, "embedding"},   {INK_IDLE, "idle"}};
   const double x = f.wafer.x + f.wafer.w + 30;
   double y = top;

@@ -104,7 +104,8 @@ static void decisions_add(report_page *p) {
     html_fact(p->out, "mode", "layers side by side, weights on the wafer");
     html_fact(p->out, "kernels", report_count(a, d->pipeline.count));
     html_fact(p->out, "period", arena_format(a, "%.5g cycles a token; %s", d->pipeline.period_cycles, d->limit));
-    html_fact(p->out, "estimate when chosen", arena_format(a, "%s cycles a step", report_si(a, d->estimate_cycles, "")));
+    html_fact(p->out, "estimate when chosen",
+              arena_format(a, "%s cycles a step", report_si(a, d->estimate_cycles, "")));
     html_table_end(p->out);
     return;
   }

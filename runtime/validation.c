@@ -19,15 +19,21 @@ typedef struct published {
 } published;
 
 #define STREAMING(id, workload, machine, model, batch, systems, measured, source)                                      \
-  {id, workload, machine, model, batch, "2048", systems, "streaming", SAMPLES_PER_S, NULL, measured, 0.20, "HW", source}
+  {                                                                                                                    \
+    id, workload, machine, model, batch, "2048", systems, "streaming", SAMPLES_PER_S, NULL, measured, 0.20, "HW",      \
+        source                                                                                                         \
+  }
 #define PIPELINED(id, workload, what, kernel, measured)                                                                \
-  {id,   workload, "cs2",  "gpt2-small", "1024", "1024", "1", "pipelined", what, kernel, measured,                     \
-   0.20, "COMP",   "DABench-LLM 2601.19904"}
+  {                                                                                                                    \
+    id, workload, "cs2", "gpt2-small", "1024", "1024", "1", "pipelined", what, kernel, measured, 0.20, "COMP",         \
+        "DABench-LLM 2601.19904"                                                                                       \
+  }
 
 static const published rows_published[] = {
     STREAMING("V18", "GPT-3 2.7B, MSL 2048, batch 256", "cs2", "gpt3-2.7b", "256", "1", 46.8, "arXiv 2409.00287"),
     STREAMING("V19", "GPT-3 6.7B, MSL 2048, batch 256", "cs2", "gpt3-6.7b", "256", "1", 22.7, "arXiv 2409.00287"),
-    STREAMING("V20", "GPT-J 6B, MSL 2048, batch 120 over 2 systems", "cs2", "gptj-6b", "120", "2", 43.67, "ALCF R2.0.3"),
+    STREAMING("V20", "GPT-J 6B, MSL 2048, batch 120 over 2 systems", "cs2", "gptj-6b", "120", "2", 43.67,
+              "ALCF R2.0.3"),
     STREAMING("V21", "GPT-J 6B, MSL 2048, batch 120", "cs3", "gptj-6b", "120", "1", 44.75, "ALCF 2025-10"),
     {"V22", "1T parameters, 1 to 16 systems, 120 sequences each", "cs3", "gpt-1t", "1920", "2048", "16", "streaming",
      SPEED_UP, NULL, 15.3, 0.025, "HW press", "Sandia"},
@@ -39,9 +45,7 @@ static const published rows_published[] = {
 };
 
 // One parameter per generation may be fitted, on this row alone.
-static const struct {
-  const char *machine, *row;
-} anchors[] = {{"cs2", "V19"}, {"cs3", "V21"}};
+static const struct { const char *machine, *row; } anchors[] = {{"cs2", "V19"}, {"cs3", "V21"}};
 
 static const char issue_key[] = "machine.dsd.axpy_issue_cycles";
 enum { SETS_MAX = 3, STATED = 6 };
@@ -102,9 +106,9 @@ static void describe(const step_sim *s, validation_row *row) {
 // where no plan fits; then `ret_unfit` is true.
 static bool model(const published *p, const variant *v, const run_assignment *more, arena *a, step_sim *ret_sim,
                   bool *ret_unfit, status *st) {
-  run_assignment sets[STATED + SETS_MAX + 1] = {SET("machine", p->machine), SET("model", p->model),
+  run_assignment sets[STATED + SETS_MAX + 1] = {SET("machine", p->machine),   SET("model", p->model),
                                                 SET("train.batch", p->batch), SET("train.seq", p->seq),
-                                                SET("systems", p->systems), SET("plan.mode", p->mode)};
+                                                SET("systems", p->systems),   SET("plan.mode", p->mode)};
   u32 count = STATED;
   for (u32 i = 0; i < v->count; i++) sets[count++] = v->sets[i];
   if (more) sets[count++] = *more;
@@ -139,9 +143,8 @@ static bool speed_up(const published *p, const variant *v, const step_sim *all, 
   if (!model(&one, v, NULL, a, s, &unfit, st)) return false;
   row->ours = all->samples_per_s / s->samples_per_s;
   double lost = all->result.cycles - s->result.cycles;
-  size_t at = (size_t)snprintf(row->breakdown, sizeof row->breakdown,
-                               "kept: %s on %u, %s on 1; of what is lost", plan_kept_name(all->plan.kept),
-                               all->plan.systems, plan_kept_name(s->plan.kept));
+  size_t at = (size_t)snprintf(row->breakdown, sizeof row->breakdown, "kept: %s on %u, %s on 1; of what is lost",
+                               plan_kept_name(all->plan.kept), all->plan.systems, plan_kept_name(s->plan.kept));
   for (u32 i = 0; i < RESOURCE_COUNT; i++) {
     double part = (all->result.by_resource[i] - s->result.by_resource[i]) / lost;
     if (fabs(part) >= 0.01 && at < sizeof row->breakdown)

@@ -32,8 +32,9 @@ static const validation_row *column(const validation *v, const validation_row *o
 }
 
 static void add_columns(const validation *v, text *out) {
-  text_add(out, "| row | workload | measured | bare | error | fitted | error | fp16 rate 2.92 | error | fitted | error |\n"
-                "|---|---|---|---|---|---|---|---|---|---|---|\n");
+  text_add(out,
+           "| row | workload | measured | bare | error | fitted | error | fp16 rate 2.92 | error | fitted | error |\n"
+           "|---|---|---|---|---|---|---|---|---|---|---|\n");
   for (u32 i = 0; i < v->count; i++) {
     const validation_row *r = &v->rows[i];
     if (!r->gated || strcmp(r->unit, "x") == 0) continue;
@@ -88,15 +89,27 @@ static const char coarse[] =
     "- Inside a phase everything overlaps perfectly: its time is the largest of the busiest datapath, the busiest "
     "link and\n"
     "  the edge, plus one change of routes and one fill and drain. Contention within an iteration is not resolved.\n"
-    "- The fp16 rate of WSE-2 is unmeasured. The bare value is WSE-3's measured 2.92 scaled by lanes (1.46). Three "
-    "things speak\n"
-    "  for the upper value: the vendor's simulator gives 4.00 on WSE-3, which is what two 64-bit reads a cycle allow and "
-    "WSE-2 has\n"
-    "  too, not what 8 lanes would; the number fitted with 2.92 lies in the 18-24 cycles that SUMMA on CS-2 shows per\n"
-    "  instruction, while with 1.46 even 0 is too slow; and V24's PEs do more than 1.46 at V23's rate.\n"
-    "- What is kept for backward and where it goes is not public. Here a block's input and its middle leave the wafer or "
+    "- The fp16 rate of WSE-2 is unmeasured; the bare value is WSE-3's measured 2.92 scaled by lanes (1.46). What is "
+    "published\n"
+    "  points both ways. For 1.46: a CS-3 does V21 2.05 times as fast as one of V20's two CS-2, which ours do as well "
+    "with "
+    "1.46 and\n"
+    "  far from it with 2.92. For 2.92: the vendor's simulator gives 4.00 on WSE-3, which is what two 64-bit reads a "
+    "cycle "
+    "allow and\n"
+    "  WSE-2 has too, not what 8 lanes would; and V24's PEs do more than 1.46 at V23's rate.\n"
+    "- With bare numbers both generations come out a quarter too slow. Half of that is the set-up of each weight's "
+    "AXPY, "
+    "which a\n"
+    "  fitted axpy_issue_cycles takes away (as if set-ups hid behind the instruction before); the rest is what "
+    "backward "
+    "rebuilds,\n"
+    "  of which a searched plan does less.\n"
+    "- What is kept for backward and where it goes is not public. Here a block's input and its middle leave the wafer "
+    "or "
     "stay,\n"
-    "  what is between is rebuilt; activations that leave share MemoryX's link with those of other systems, weights and\n"
+    "  what is between is rebuilt; activations that leave share MemoryX's link with those of other systems, weights "
+    "and\n"
     "  gradients do not. V22's loss is that: the plan of 16 systems cannot move the middles and rebuilds them.\n"
     "- In the pipelined mode one link carries the stream between two kernels (plan.links); it sets V23. How many the\n"
     "  vendor's compiler uses is not published, nor is V23's batch (1024 here; filling takes some 30 sequences).\n"
@@ -126,7 +139,8 @@ void validation_markdown(const validation *v, text *out) {
                 "|---|---|---|---|---|---|---|---|---|---|\n");
   add_ratio(v, "V18", "V19", out);
   add_ratio(v, "V20", "V19", out);
-  text_add(out, "\n## What each open choice is worth\n\nOne choice changed at a time, the plan chosen anew for each.\n\n");
+  text_add(out,
+           "\n## What each open choice is worth\n\nOne choice changed at a time, the plan chosen anew for each.\n\n");
   add_choices(v, out);
   text_add(out, "\n## Where the model of training is coarse\n\n");
   text_add(out, coarse);

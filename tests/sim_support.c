@@ -108,8 +108,9 @@ const plan_case sim_cases[] = {
     {"mesh16", NULL, BERT, 64, 3, 1, "replicas=1"}, // rows of a sequence pass keys up and down
     {"mesh16", NULL, BERT "heads=42", 30, 3, 1, "replicas=1 activations=offload"},
     {"mesh16", NULL, BERT, 13, 100, 1, "microbatch=37 replicas=2"},
-    {"cs2", NULL, "layers=3 width=4096 heads=16 vocab=50257 block=parallel activation=gelu position=rotary rotary_dims=64",
-     2048, 60, 1, NULL},
+    {"cs2", NULL,
+     "layers=3 width=4096 heads=16 vocab=50257 block=parallel activation=gelu position=rotary rotary_dims=64", 2048, 60,
+     1, NULL},
 };
 const u32 sim_case_count = COUNT_OF(sim_cases);
 

@@ -26,7 +26,7 @@ static built stated(const char *preset, const char *model, u32 batch, const char
 static void every_combination_passes_its_check(void **state) {
   (void)state;
   static const char *const policies[] = {"recompute", "offload"}, *const grids[] = {"plain", "transposed"},
-                    *const orders[] = {"contiguous", "interleaved"};
+                           *const orders[] = {"contiguous", "interleaved"};
   static const char *const kept[] = {"input", "middle", "attention", "qkv", "all"};
   u32 bytes_before = 0;
   for (u32 i = 0; i < 2 * 2 * 2 * COUNT_OF(kept) * 3; i++) {
@@ -162,7 +162,7 @@ static void pipelines_keep_their_rate_until_the_wafer_is_full(void **state) {
     engine_result r = run_of(&b);
     assert_true(b.plan.pipeline.period_cycles >= b.plan.pipeline.link_cycles);
     if (depths[i] <= 12) sim_near(b.plan.pipeline.period_cycles, 768 * 4 / 2, 1e-12); // pairs of hidden features
-    assert_true(r.cycles > previous); // more to fill, or slower
+    assert_true(r.cycles > previous);                                                 // more to fill, or slower
     assert_true(r.pes_used <= b.machine.pes_usable && r.sram_peak_bytes <= b.machine.spec.sram_bytes);
     previous = r.cycles;
     arena_destroy(b.memory);
@@ -254,7 +254,12 @@ static void many_systems_share_memoryx(void **state) {
   (void)state;
   double before = 0;
   for (u32 systems = 1; systems <= 64; systems *= 4) {
-    const plan_case c = {"cs3", NULL, "layers=2 width=4096 heads=32 vocab=50257", 2048, 60 * systems, systems,
+    const plan_case c = {"cs3",
+                         NULL,
+                         "layers=2 width=4096 heads=32 vocab=50257",
+                         2048,
+                         60 * systems,
+                         systems,
                          "activations=offload kept=middle microbatch=60 replicas=1"};
     built b = sim_build(&c);
     engine_result r = run_of(&b);

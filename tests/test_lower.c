@@ -335,18 +335,12 @@ static void the_fullest_phase_is_the_plans_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(programs_multiply_what_the_graph_asks),
-      cmocka_unit_test(programs_run_every_node),
-      cmocka_unit_test(totals_are_the_published_accounting),
-      cmocka_unit_test(every_parameter_is_updated_once),
-      cmocka_unit_test(every_score_is_exponentiated_once),
-      cmocka_unit_test(sums_and_broadcasts_conserve_wavelets),
-      cmocka_unit_test(gates_and_turns_have_their_functions),
-      cmocka_unit_test(rotating_keys_arrive),
-      cmocka_unit_test(weights_stream_once_per_replica),
-      cmocka_unit_test(offloading_moves_each_input_twice),
-      cmocka_unit_test(classes_cover_the_rectangle),
-      cmocka_unit_test(the_fullest_phase_is_the_plans_memory),
+      cmocka_unit_test(programs_multiply_what_the_graph_asks), cmocka_unit_test(programs_run_every_node),
+      cmocka_unit_test(totals_are_the_published_accounting),   cmocka_unit_test(every_parameter_is_updated_once),
+      cmocka_unit_test(every_score_is_exponentiated_once),     cmocka_unit_test(sums_and_broadcasts_conserve_wavelets),
+      cmocka_unit_test(gates_and_turns_have_their_functions),  cmocka_unit_test(rotating_keys_arrive),
+      cmocka_unit_test(weights_stream_once_per_replica),       cmocka_unit_test(offloading_moves_each_input_twice),
+      cmocka_unit_test(classes_cover_the_rectangle),           cmocka_unit_test(the_fullest_phase_is_the_plans_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -269,7 +269,8 @@ static void what_does_not_fit_says_so(void **state) {
       {{"mesh16", NULL, TINY, 16, 4, 1, "replicas=8"}, "leaves a replica without a column or a sequence"},
       {{"mesh16", NULL, TINY, 16, 64, 1, "replicas=8 microbatch=4"}, "leaves a replica without a column or a sequence"},
       {{"mesh16", "pe.sram_bytes=5KiB", TINY, 16, 4, 1, NULL}, "bytes in the fullest PE at"},
-      {{"mesh16", NULL, TINY, 16, 4, 1, "width=17"}, "17 x 16 is larger than the machine's usable rectangle of 16 x 16"},
+      {{"mesh16", NULL, TINY, 16, 4, 1, "width=17"},
+       "17 x 16 is larger than the machine's usable rectangle of 16 x 16"},
       {{"mesh16", "fabric.colors=2", TINY, 16, 4, 1, NULL}, "colors"},
   };
   for (u32 i = 0; i < COUNT_OF(bad); i++) {

@@ -40,7 +40,7 @@ typedef struct flow {
   u32 *before_head, *before_next; // transfers by the phase that needs them
   bool *pending;                  // transfers that have started and not crossed
   lane lanes[2];                  // in, out
-  double own_per_cycle; // wavelets of each system's own through the edge
+  double own_per_cycle;           // wavelets of each system's own through the edge
   double now;
   double *update_end; // end of each phase in its last repetition
   engine_span *spans;
@@ -308,7 +308,8 @@ static double host_tail(const flow *f) {
   for (u32 i = 0; i < f->p->phase_count; i++) {
     const program_phase *ph = &f->p->phases[i];
     if (!ph->update_params) continue;
-    host = fmax(host, f->update_end[i] + swarm) + timing_cycles(f->m, (double)ph->update_params / s->memoryx_params_per_s);
+    host =
+        fmax(host, f->update_end[i] + swarm) + timing_cycles(f->m, (double)ph->update_params / s->memoryx_params_per_s);
     exposed = fmax(exposed, host + fetch - f->now - f->spans[ph->update_use].start_cycle);
   }
   return exposed;

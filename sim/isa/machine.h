@@ -68,14 +68,14 @@
   F(F64, io_bits_per_s, "io.rate", UNIT_BITS_PER_S, "1.2Tb/s", 1, 1e18, NULL,                                          \
     "into the wafer, and the same out of it")                                                                          \
   F(F64, memoryx_bits_per_s, "memoryx.rate", UNIT_BITS_PER_S, "1.2Tb/s", 1, 1e18, NULL,                                \
-    "weights out of MemoryX, and gradients into it; broadcast and summed on the way, what is one system's own is not")  \
+    "weights out of MemoryX, and gradients into it; broadcast and summed on the way, what is one system's own is not") \
   F(F64, memoryx_params_per_s, "memoryx.update_rate", UNIT_PER_S, "100G/s", 1, 1e18, NULL,                             \
     "parameters that the optimizer updates")                                                                           \
   F(F64, memoryx_latency_s, "memoryx.latency", UNIT_SECONDS, "10us", 0, 100, NULL,                                     \
     "from a request to the first weight; shows at the step boundary")                                                  \
   F(F64, swarmx_latency_s, "swarmx.latency", UNIT_SECONDS, "2us", 0, 100, NULL,                                        \
     "one level of the broadcast-reduce tree")                                                                          \
-  F(U32, swarmx_fanout, "swarmx.fanout", UNIT_NONE, "4", 2, 1024, NULL, "systems or nodes per tree node")             \
+  F(U32, swarmx_fanout, "swarmx.fanout", UNIT_NONE, "4", 2, 1024, NULL, "systems or nodes per tree node")              \
   F(F64, mac_joules, "energy.mac", UNIT_JOULES, "1pJ", 0, 1, NULL, "a multiply-add")                                   \
   F(F64, sram_joules, "energy.sram_byte", UNIT_JOULES, "0.6pJ", 0, 1, NULL, "a byte read or written in a PE's memory") \
   F(F64, wire_joules, "energy.wire_bit", UNIT_JOULES, "0.15pJ", 0, 1, NULL, "a bit from router to router")             \

@@ -174,8 +174,8 @@ static void print_phase(const program *p, u32 index, text *out) {
   const program_phase *ph = &p->phases[index];
   text_format(out, "phase %u %s %s", index, ph->origin, phase_family_name(ph->family));
   if (ph->layer != UINT32_MAX) text_format(out, " layer=%u", ph->layer);
-  text_format(out, " rect=%ux%u+%u+%u iterations=%llu latency=%.17g sram=%u colors=%u\n", ph->width, ph->height, ph->x, ph->y,
-              (unsigned long long)ph->iterations, ph->latency_cycles, ph->sram_bytes, ph->colors);
+  text_format(out, " rect=%ux%u+%u+%u iterations=%llu latency=%.17g sram=%u colors=%u\n", ph->width, ph->height, ph->x,
+              ph->y, (unsigned long long)ph->iterations, ph->latency_cycles, ph->sram_bytes, ph->colors);
   text_format(out, "  links row=%llu column=%llu\n", (unsigned long long)ph->row_wavelets,
               (unsigned long long)ph->column_wavelets);
   if (ph->stream_in)
