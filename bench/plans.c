@@ -34,5 +34,5 @@ int main(void) {
     arena_destroy(a);
   }
   if (!status_ok(&st)) fprintf(stderr, "%s\n", st.text);
-  return st.code;
+  return (int)st.code;
 }

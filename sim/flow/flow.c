@@ -248,7 +248,8 @@ static void start_open_transfers(flow *f, const program_group *g) {
   }
 }
 
-// Side by side: after the fill each repetition takes what the slowest phase takes, whichever it is.
+// Side by side: after the fill each repetition takes what the slowest phase takes, whichever it is. Spans show the
+// fill phase by phase, and the slowest after it: those of the others would lie on it.
 static void run_beside(flow *f, const program_group *g) {
   u32 slowest = g->first;
   for (u32 i = g->first; i < g->first + g->count; i++) {
@@ -257,10 +258,11 @@ static void run_beside(flow *f, const program_group *g) {
     f->now += c->fixed;
     f->by_phase[i] += c->fixed;
     f->result->by_resource[RESOURCE_SWITCH] += c->fixed;
-    f->spans[i] = (engine_span){start, start + c->fixed + c->busy, 0, c->work, c->resource};
+    f->spans[i] = (engine_span){start, f->now, 0, c->work, RESOURCE_SWITCH};
     if (c->busy > f->costs[slowest].busy) slowest = i;
   }
   double period = f->costs[slowest].busy;
+  f->spans[slowest] = (engine_span){f->now, f->now + period, 0, f->costs[slowest].work, f->costs[slowest].resource};
   if (g == f->p->groups) f->result->first_repeat_cycles = f->now + period;
   f->now += period * (double)g->repeat;
   f->by_phase[slowest] += period * (double)g->repeat;
