@@ -81,7 +81,7 @@ static void fill_program(const fabric_step *f, arena *a, step_sim *s) {
                                 .sram_bytes = w->data_bytes};
     snprintf(phases[i].origin, sizeof phases[i].origin, "%s", node->name);
   }
-  *group = (program_group){0, w->phase_count, s->plan.microbatches};
+  *group = (program_group){0, w->phase_count, s->plan.microbatches, false};
   s->program = (program){.machine_hash = machine_hash(&s->machine),
                          .plan_hash = plan_hash(&s->plan),
                          .phase_count = w->phase_count,
