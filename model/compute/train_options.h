@@ -40,7 +40,7 @@ typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_NANOGPT, FORMAT_LLMC } data_form
   F(U32, eval_every, "eval_every", UNIT_NONE, "0", 0, 1000000000, NULL,                            \
     "steps between evaluations; 0 evaluates at the end only")                                     \
   F(U32, eval_sequences, "eval_sequences", UNIT_NONE, "0", 0, 1000000, NULL,                      \
-    "held-out sequences per evaluation; 0 takes as many as make 65536 tokens")                                                          \
+    "held-out sequences per evaluation; 0 takes as many as make 65536 tokens, a batch where numbers=fabric") \
   F(U32, checkpoint_every, "checkpoint_every", UNIT_NONE, "0", 0, 1000000000, NULL,                \
     "steps between checkpoints; 0 writes one at the end and on interruption")
 
