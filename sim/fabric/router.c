@@ -51,6 +51,7 @@ const df_route *router_aim(strip *s, u32 router, u32 color, u32 position) {
 void router_set_position(strip *s, u32 router, u32 color, u32 position, u64 cycle) {
   lane *l = lane_at(s, router, color);
   router_aim(s, router, color, position);
+  if (s->watch) watch_position(s, router, color);
   tell_sender(s, router, l);
   tell_neighbours(s, router, color, cycle);
 }
@@ -217,10 +218,11 @@ static bool flips_now(const strip *s) {
   return true;
 }
 
-static inline void apply_link(strip *s, u32 target, u32 color, const wave *w) {
+static inline void apply_link(strip *s, u32 target, u32 color, u32 port, const wave *w) {
   u32 data = w->data;
   s->result.counts.hops++;
   if (s->flip && flips_now(s)) data ^= 1u << s->flip->bit;
+  if (s->watch) watch_entry(s, target, color, port);
   lane_push(s, target, color, data, (u32)s->now + s->hop, w->control);
 }
 
@@ -247,12 +249,13 @@ static const wave *head_of(const strip *s, const move *m) {
 
 static void apply(strip *s, const move *m) {
   const wave *w = head_of(s, m);
+  if (s->watch) watch_pass(s, m, w);
   if (m->kind == MOVE_RAMP)
     apply_ramp(s, m, w);
   else if (m->kind == MOVE_HOST)
     apply_host(s, m, w);
   else if (router_is_own(s, m->target))
-    apply_link(s, m->target, m->color, w);
+    apply_link(s, m->target, m->color, fabric_opposite(m->port), w);
   if (m->pipe != NOBODY) {
     pipe_pop(s, m->pipe);
     return;
@@ -329,9 +332,10 @@ void router_decide(strip *s) {
 }
 
 static void take_across(strip *s, const strip *from, u32 side) {
+  u32 port = side ? (s->turned ? PORT_WEST : PORT_NORTH) : s->turned ? PORT_EAST : PORT_SOUTH;
   for (u32 i = 0; from && i < from->across_count[side]; i++) {
     const crossing *c = &from->across[side][i];
-    apply_link(s, c->target, c->color, &c->wave);
+    apply_link(s, c->target, c->color, port, &c->wave);
   }
 }
 
