@@ -257,27 +257,38 @@ static void test_a_window_closes_on_what_waits(void **state) {
   desk_end(&k);
 }
 
+// The same log, however it is run.
+static void same_log(random_case *c, const fabric_outcome *want, fabric_options how, const fabric_watch *w, u64 seed) {
+  how.watch = w;
+  fabric_outcome got = random_case_run(c, how);
+  fabric_same(want, &got, "watched", seed);
+  if (got.log != want->log || got.entries != want->entries || got.left_out != want->left_out)
+    fail_msg("seed %llu, %u threads, %s: %u entries, %u left out; %u and %u with one thread and pipes",
+             (unsigned long long)seed, how.threads, how.walk ? "walked" : "pipes", got.entries, got.left_out,
+             want->entries, want->left_out);
+}
+
 static void test_looking_changes_nothing(void **state) {
   (void)state;
   u64 entries = 0, cut = 0;
   for (u64 seed = 0; seed < SEEDS; seed++) {
     random_case c = random_case_make(seed, 0);
     u32 w = c.program.width, h = c.program.height;
-    fabric_watch all = {.w = w, .h = h, .until = UINT64_MAX, .capacity = 1 << 16}, short_log = all;
+    fabric_watch all = {.w = w, .h = h, .until = UINT64_MAX, .capacity = 1 << 16}, brief = all;
     fabric_watch one = {(u32)seed % w, (u32)(seed / 3) % h, 1, 1, seed % 100, seed % 100 + 50, 1 << 10};
-    short_log.capacity = 100;
-    fabric_outcome blind = random_case_run(&c, (fabric_options){.walk = false});
-    fabric_outcome whole = random_case_run(&c, (fabric_options){.watch = &all});
-    fabric_outcome part = random_case_run(&c, (fabric_options){.watch = &one});
-    fabric_outcome little = random_case_run(&c, (fabric_options){.watch = &short_log});
-    fabric_outcome walked = random_case_run(&c, (fabric_options){.watch = &all, .walk = true});
-    fabric_same(&blind, &whole, "whole grid watched", seed);
-    fabric_same(&blind, &part, "one PE watched", seed);
-    fabric_same(&blind, &little, "short log", seed);
-    assert_true(walked.log == whole.log && !whole.left_out);
-    assert_int_equal(little.entries + little.left_out, whole.entries);
-    entries += part.entries;
-    cut += little.entries < whole.entries;
+    fabric_watch late = {w / 2, h / 3, w - w / 2, h - h / 3, 100, UINT64_MAX, 1 << 16};
+    brief.capacity = 100;
+    const fabric_watch *watches[] = {&all, &brief, &one, &late};
+    fabric_outcome blind = random_case_run(&c, (fabric_options){.threads = 1}), seen[COUNT_OF(watches)];
+    for (u32 i = 0; i < COUNT_OF(watches); i++) {
+      seen[i] = random_case_run(&c, (fabric_options){.threads = 1, .watch = watches[i]});
+      fabric_same(&blind, &seen[i], "seen and unseen", seed);
+      same_log(&c, &seen[i], (fabric_options){.threads = 1, .walk = true}, watches[i], seed);
+      same_log(&c, &seen[i], (fabric_options){.threads = 2 + (u32)(seed % 5), .always = true}, watches[i], seed);
+    }
+    assert_true(!seen[0].left_out && seen[1].entries + seen[1].left_out == seen[0].entries);
+    entries += seen[2].entries;
+    cut += seen[1].entries < seen[0].entries;
     random_case_free(&c);
   }
   assert_true(entries > SEEDS && cut > SEEDS / 2);

@@ -30,6 +30,7 @@ typedef struct wave {
   u32 ready; // cycle, low 32 bits
   u8 tx;     // ports that it leaves by, taken when it came
   bool control;
+  u8 rx;     // port that it came by, where colors merge or somebody watches; 0: not noted
 } wave;
 
 // One cache line: what a hop touches.
@@ -276,7 +277,7 @@ RARE void watch_task(strip *s, const unit *u, bool starts);
 RARE void watch_vector(strip *s, const unit *u, const df_instruction *i, const thread *t); // starts
 RARE void watch_vector_end(strip *s, const unit *u, u32 index);
 RARE void watch_unit(strip *s, const unit *u);                    // has stepped
-RARE void watch_entry(strip *s, u32 router, u32 color, u32 port); // a wavelet will be put into the lane
+RARE void watch_entry(strip *s, u32 router, u32 color, u32 port); // the lane's last wavelet came by this port
 RARE void watch_send(strip *s, const unit *u, u32 color, u32 data, bool control); // the same, by the PE
 RARE void watch_take(strip *s, const unit *u, u32 color, const wave *w);          // out of the PE's queue
 RARE void watch_pass(strip *s, const move *m, const wave *w);
@@ -349,6 +350,7 @@ static inline void lane_put(strip *s, u32 router, u32 color, u32 data, u32 ready
   wave *w = &l->q[(l->head + l->count) % LANE_DEPTH];
   wave_put(w, data, ready, control);
   w->tx = l->tx;
+  w->rx = 0;
   if (l->count++) return; // the one before it will see to it
   l->pending = l->tx;
   s->lane_mask[router] |= 1u << color;

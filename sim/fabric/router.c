@@ -218,12 +218,26 @@ static bool flips_now(const strip *s) {
   return true;
 }
 
+// Wavelets that come to a color in the same cycle queue in the order of their ports, whoever was moved first.
+static void came_by(strip *s, u32 router, u32 color, u32 port) {
+  lane *l = lane_at(s, router, color);
+  if (!l->count) return; // it is in a pipe
+  u32 at = l->count - 1u;
+  l->q[(l->head + at) % LANE_DEPTH].rx = (u8)port;
+  for (; at; at--) {
+    wave *w = &l->q[(l->head + at) % LANE_DEPTH], *first = &l->q[(l->head + at - 1) % LANE_DEPTH], other = *first;
+    if (other.ready != w->ready || (other.rx & ~(u32)(l->edge | PORT_RAMP)) <= port) return;
+    *first = *w;
+    *w = other;
+  }
+}
+
 static inline void apply_link(strip *s, u32 target, u32 color, u32 port, const wave *w) {
   u32 data = w->data;
   s->result.counts.hops++;
   if (s->flip && flips_now(s)) data ^= 1u << s->flip->bit;
-  if (s->watch) watch_entry(s, target, color, port);
   lane_push(s, target, color, data, (u32)s->now + s->hop, w->control);
+  if (lane_at(s, target, color)->inputs > 1 || s->watch) came_by(s, target, color, port);
 }
 
 static void apply_ramp(strip *s, const move *m, const wave *w) {

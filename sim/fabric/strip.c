@@ -72,8 +72,8 @@ static void step_ports(strip *s) {
     if (state->at == p->wavelets) continue;
     lane *l = lane_at(s, state->router, state->lane);
     if (!(l->rx & p->port) || !lane_has_room(s, l)) continue;
-    if (s->watch) watch_entry(s, state->router, state->lane, p->port);
     lane_push(s, state->router, state->lane, state->words[state->at++], (u32)s->now + s->hop, false);
+    if (s->watch) watch_entry(s, state->router, state->lane, p->port);
     s->result.counts.wavelets++;
     s->progress = true;
   }

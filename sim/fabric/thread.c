@@ -276,9 +276,9 @@ static bool input_is_there(const queue *q, u64 now) { return queue_ready(q, now)
 static void send_word(strip *s, unit *u, const thread *t, u32 word) {
   u64 at = s->now * TICKS;
   u->ramp_out = (u->ramp_out > at ? u->ramp_out : at) + s->ramp_ticks;
-  if (s->watch) watch_send(s, u, t->to.color, word, false);
   // it was computed in this cycle and is at the ramp in the next
   lane_push(s, u->router, t->to.color, word, (u32)s->now + 1 + s->ramp, false);
+  if (s->watch) watch_send(s, u, t->to.color, word, false);
   s->result.counts.wavelets++;
 }
 

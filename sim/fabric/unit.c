@@ -99,8 +99,8 @@ static bool send_one(strip *s, unit *u, const df_instruction *i, u32 data, bool 
   if (!unit_may_send(s, u, color)) return false;
   u64 at = s->now * TICKS;
   u->ramp_out = (u->ramp_out > at ? u->ramp_out : at) + s->ramp_ticks;
-  if (s->watch) watch_send(s, u, color, data, control);
   lane_push(s, u->router, color, data, (u32)s->now + s->send + s->ramp, control);
+  if (s->watch) watch_send(s, u, color, data, control);
   s->result.counts.wavelets++;
   return true;
 }

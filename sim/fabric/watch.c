@@ -27,8 +27,7 @@ typedef struct watched {
 } watched;
 
 typedef struct watched_lane {
-  u8 in[LANE_DEPTH]; // ports by which the wavelets of the lane came
-  u64 passed;        // cycle + 1 in which one left, and its entry + 1
+  u64 passed; // cycle + 1 in which a wavelet left, and its entry + 1
   u32 entry;
 } watched_lane;
 
@@ -228,8 +227,8 @@ void watch_unit(strip *s, const unit *u) {
 
 void watch_entry(strip *s, u32 router, u32 color, u32 port) {
   if (!watch_sees(s, router)) return;
-  const lane *l = lane_at(s, router, color);
-  lane_of(s, router, color)->in[(l->head + l->count) % LANE_DEPTH] = (u8)port;
+  lane *l = lane_at(s, router, color);
+  l->q[(l->head + l->count - 1u) % LANE_DEPTH].rx = (u8)port;
 }
 
 void watch_send(strip *s, const unit *u, u32 color, u32 data, bool control) {
@@ -251,7 +250,7 @@ void watch_pass(strip *s, const move *m, const wave *w) {
     return;
   }
   fabric_entry e = of_wave(s, m->router, m->color, FABRIC_PASSES, w);
-  e.in = l->in[s->lanes[m->from].head];
+  e.in = w->rx;
   e.out = m->port;
   u32 count = s->watch->count;
   add(s, e);
