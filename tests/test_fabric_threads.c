@@ -130,7 +130,9 @@ static void number_words(fabric *f, void *of) {
   }
 }
 
-static void read_words(fabric *f, void *of) { fabric_read(f, 4, 0, 0, of, 16 * 4); }
+static void read_words(fabric *f, void *of) {
+  fabric_read(f, 4, 0, 0, of, 16 * 4);
+}
 
 static void test_wavelets_that_meet(void **state) {
   (void)state;
@@ -172,8 +174,12 @@ static void test_cut_off(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_random_programs), cmocka_unit_test(test_summa),   cmocka_unit_test(test_reduce),
-      cmocka_unit_test(test_allreduce),       cmocka_unit_test(test_wavelets_that_meet), cmocka_unit_test(test_cut_off),
+      cmocka_unit_test(test_random_programs),
+      cmocka_unit_test(test_summa),
+      cmocka_unit_test(test_reduce),
+      cmocka_unit_test(test_allreduce),
+      cmocka_unit_test(test_wavelets_that_meet),
+      cmocka_unit_test(test_cut_off),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

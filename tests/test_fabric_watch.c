@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { SEEDS = 600 };
+enum { SEEDS = 100 };
 
 static void open_watched(desk *k, fabric_watch w) {
   df_build_finish(k->b, &k->d);
@@ -274,9 +274,9 @@ static void test_looking_changes_nothing(void **state) {
   for (u64 seed = 0; seed < SEEDS; seed++) {
     random_case c = random_case_make(seed, 0);
     u32 w = c.program.width, h = c.program.height;
-    fabric_watch all = {.w = w, .h = h, .until = UINT64_MAX, .capacity = 1 << 16}, brief = all;
+    fabric_watch all = {.w = w, .h = h, .until = UINT64_MAX, .capacity = 1 << 14}, brief = all;
     fabric_watch one = {(u32)seed % w, (u32)(seed / 3) % h, 1, 1, seed % 100, seed % 100 + 50, 1 << 10};
-    fabric_watch late = {w / 2, h / 3, w - w / 2, h - h / 3, 100, UINT64_MAX, 1 << 16};
+    fabric_watch late = {w / 2, h / 3, w - w / 2, h - h / 3, 100, UINT64_MAX, 1 << 14};
     brief.capacity = 100;
     const fabric_watch *watches[] = {&all, &brief, &one, &late};
     fabric_outcome blind = random_case_run(&c, (fabric_options){.threads = 1}), seen[COUNT_OF(watches)];
@@ -284,7 +284,8 @@ static void test_looking_changes_nothing(void **state) {
       seen[i] = random_case_run(&c, (fabric_options){.threads = 1, .watch = watches[i]});
       fabric_same(&blind, &seen[i], "seen and unseen", seed);
       same_log(&c, &seen[i], (fabric_options){.threads = 1, .walk = true}, watches[i], seed);
-      same_log(&c, &seen[i], (fabric_options){.threads = 2 + (u32)(seed % 5), .always = true}, watches[i], seed);
+      if (seed % 5 == 0)
+        same_log(&c, &seen[i], (fabric_options){.threads = 2 + (u32)(seed / 5 % 3), .always = true}, watches[i], seed);
     }
     assert_true(!seen[0].left_out && seen[1].entries + seen[1].left_out == seen[0].entries);
     entries += seen[2].entries;

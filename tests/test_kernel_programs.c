@@ -331,7 +331,8 @@ static void a_log_of_a_stall(void **state) {
       "region 0,0 1x1 class=pe\n"
       "route 0,0 1x1 color=4 ramp->ramp\n",
       path, sizeof path);
-  child c = child_run(folder, CHILD_ARGS("kernel", "--program", path, "--machine", "mesh16", "--trace-pes", "0:1,0:1", "--pe", "0,0"));
+  child c = child_run(
+      folder, CHILD_ARGS("kernel", "--program", path, "--machine", "mesh16", "--trace-pes", "0:1,0:1", "--pe", "0,0"));
   child_expect(&c, 1);
   if (!strstr(c.out, "MOV got in: waits for a wavelet of color 4 since 15\n")) fail_msg("%s%s", c.out, c.err);
   assert_non_null(strstr(c.out, "i32[2] at 0: 0 0\n"));

@@ -26,7 +26,7 @@ typedef struct fabric_result {
 typedef struct fabric_watch {
   u32 x, y, w, h;
   u64 from, until;
-  u32 capacity; // entries of the log; beyond them whole cycles are left out
+  u32 capacity; // entries of the log; beyond them whole cycles are left out. Each strip has room for as many
 } fabric_watch;
 
 typedef enum fabric_event {
@@ -48,24 +48,25 @@ typedef struct fabric_entry {
   u64 cycle;
   u64 since; // when what ends began; before `cycle` for what starts: it runs already when the window opens
   u32 x, y;
-  u8 kind;        // fabric_event
-  u8 color;       // of the program
-  u8 in, out;     // ports
-  u8 position;    // of the route
-  u8 thread;      // microthread
-  bool control;   // wavelet
-  bool goes_on;   // waits still when the window closes
-  u32 word;       // of the wavelet
-  u32 length;     // elements of a vector instruction
+  u8 kind;                      // fabric_event
+  u8 color;                     // of the program
+  u8 in, out;                   // ports
+  u8 position;                  // of the route
+  u8 thread;                    // microthread
+  bool control;                 // wavelet
+  bool goes_on;                 // waits still when the window closes
+  u32 word;                     // of the wavelet
+  u32 length;                   // elements of a vector instruction
   u32 class, task, instruction; // of the dataflow; UINT32_MAX: none
-  u32 order;      // in the log
+  u32 order;                    // in the log
 } fabric_entry;
 
 typedef struct fabric_options {
   const fabric_watch *watch; // NULL: nobody looks. No pipe leads through PEs that are watched
   bool walk; // every wavelet hop by hop, the definition; otherwise streams that nothing disturbs go through pipes
-  // The grid is cut into so many strips of rows or columns, one thread each; stretches in which that is no gain are walked
-  // by one thread. 0: as many as OpenMP says, but a strip has FABRIC_STRIP_WORK at least, so small grids get one.
+  // The grid is cut into so many strips of rows or columns, one thread each; stretches in which that is no gain are
+  // walked by one thread. 0: as many as OpenMP says, but a strip has FABRIC_STRIP_WORK at least, so small grids get
+  // one.
   u32 threads;
   bool always; // for tests: threads in every stretch, gain or not
 } fabric_options;

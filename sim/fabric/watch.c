@@ -75,11 +75,14 @@ bool watch_open(fabric *f, const fabric_watch *w, arena *a, status *st) {
   all.pes = arena_take_big(a, sizeof(watched) * pes, "the PEs that are watched", st);
   all.lanes = arena_take_big(a, sizeof(watched_lane) * pes * s->colors, "the routers that are watched", st);
   f->log = arena_take_big(a, sizeof(fabric_entry) * w->capacity, "the log of the window", st);
+  u32 parts = 0;
+  for (u32 i = 0; i < f->strip_count; i++) parts += overlaps(&f->strips[i], w);
   for (u32 i = 0; i < f->strip_count && status_ok(st); i++) {
     if (!overlaps(&f->strips[i], w)) continue;
     watch *own = f->strips[i].watch = arena_array(a, watch, 1);
     *own = all;
-    own->log = arena_take_big(a, sizeof(fabric_entry) * w->capacity, "the log of the window", st);
+    own->log = f->log;
+    if (parts > 1) own->log = arena_take_big(a, sizeof(fabric_entry) * w->capacity, "the log of the window", st);
   }
   return status_ok(st);
 }
@@ -380,7 +383,7 @@ void watch_finish(fabric *f) {
     capacity = w->of.capacity;
   }
   for (u32 i = next_strip(f, at, cut); i != NOBODY; i = next_strip(f, at, cut)) {
-    const fabric_entry *e = &f->strips[i].watch->log[at[i]++];
+    const fabric_entry *e = &f->strips[i].watch->log[at[i]++]; // its own place where there is one strip
     if (f->log_count == capacity)
       cut = e->cycle;
     else
