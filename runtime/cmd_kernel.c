@@ -4,6 +4,7 @@
 #include "runtime/kernel_run.h"
 #include "runtime/output.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,66 @@ static bool read_request(const command_call *c, const run_spec *spec, kernel_req
          read_count(c, "repeat", &r->repeat, st);
 }
 
+// ---- what is looked at
+
+enum { LOG_ENTRIES = 1 << 20 };
+
+// "3:8": from the first to before the last.
+static bool read_range(const char **at, u64 *ret_from, u64 *ret_until) {
+  char *colon, *end;
+  if (!isdigit((unsigned char)**at)) return false;
+  *ret_from = strtoull(*at, &colon, 10);
+  if (*colon != ':' || !isdigit((unsigned char)colon[1])) return false;
+  *ret_until = strtoull(colon + 1, &end, 10);
+  *at = end;
+  return *ret_from < *ret_until;
+}
+
+static bool read_watch(const char *pes, const char *window, fabric_watch *w, status *st) {
+  u64 x[2], y[2];
+  const char *at = pes;
+  bool ok = read_range(&at, &x[0], &x[1]) && *at++ == ',' && read_range(&at, &y[0], &y[1]) && !*at;
+  if (!ok || x[1] > 100000 || y[1] > 100000)
+    return status_fail(
+        st, CODE_USAGE,
+        "--trace-pes: \"%.60s\" is not of the form x0:x1,y0:y1 with x0 < x1 and y0 < y1, such as 0:4,0:1 "
+        "for four PEs",
+        pes);
+  *w = (fabric_watch){(u32)x[0], (u32)y[0], (u32)(x[1] - x[0]), (u32)(y[1] - y[0]), 0, UINT64_MAX, LOG_ENTRIES};
+  at = window;
+  if (window && (!read_range(&at, &w->from, &w->until) || *at))
+    return status_fail(
+        st, CODE_USAGE,
+        "--trace-window: \"%.60s\" is not of the form a:b with a < b, such as 100:200 for a hundred cycles", window);
+  return true;
+}
+
+static bool read_pe(const char *word, kernel_view *v, status *st) {
+  char *comma = NULL, *end = NULL;
+  bool ok = isdigit((unsigned char)*word);
+  unsigned long x = ok ? strtoul(word, &comma, 10) : 0;
+  ok = ok && *comma == ',' && isdigit((unsigned char)comma[1]);
+  unsigned long y = ok ? strtoul(comma + 1, &end, 10) : 0;
+  if (!ok || *end || x > 100000 || y > 100000)
+    return status_fail(st, CODE_USAGE, "--pe: \"%.40s\" is not of the form x,y, such as 3,0", word);
+  v->memory = true;
+  v->x = (u32)x;
+  v->y = (u32)y;
+  return true;
+}
+
+static bool read_view(const command_call *c, kernel_view *ret, status *st) {
+  const char *pes = command_value(c, "trace-pes"), *pe = command_value(c, "pe");
+  *ret = (kernel_view){.watched = pes != NULL, .json = command_flag(c, "json"), .trace = command_value(c, "trace")};
+  static const char *const of_pes[] = {"trace-window", "trace"};
+  for (u32 i = 0; i < COUNT_OF(of_pes); i++)
+    if (!pes && command_value(c, of_pes[i]))
+      return status_fail(st, CODE_USAGE, "--%s goes with --trace-pes", of_pes[i]);
+  if ((pes || pe) && command_flag(c, "print"))
+    return status_fail(st, CODE_USAGE, "--print runs nothing that --%s could show", pes ? "trace-pes" : "pe");
+  return (!pes || read_watch(pes, command_value(c, "trace-window"), &ret->watch, st)) && (!pe || read_pe(pe, ret, st));
+}
+
 // ---- what is shown
 
 static json_t *fabric_json(const run_spec *spec, const fabric_result *f, double wall_s) {
@@ -90,6 +151,15 @@ static void print_counts(const fabric_result *f, double wall_s) {
   output_text("\n");
 }
 
+static void show_view(const kernel_view *v) {
+  output_text(text_get(&v->page));
+}
+
+static void add_view(json_t *d, const kernel_view *v) {
+  if (v->log_json) json_object_set(d, "log", v->log_json);
+  if (v->memory_json) json_object_set(d, "memory", v->memory_json);
+}
+
 static void print_outcome(const run_spec *spec, const kernel_request *r, const kernel_outcome *o) {
   output_format("%s%s%s on %ux%u PEs of %s, %s", r->name, r->pattern ? " " : "", r->pattern ? r->pattern : "", r->width,
                 r->height, spec->machine.preset, kernel_type_name(r->type));
@@ -106,7 +176,8 @@ static void print_outcome(const run_spec *spec, const kernel_request *r, const k
                   o->pass ? "within the rounding bound" : "MORE than rounding explains,", o->tolerance, o->where);
 }
 
-static void print_outcome_json(const run_spec *spec, const kernel_request *r, const kernel_outcome *o) {
+static void print_outcome_json(const run_spec *spec, const kernel_request *r, const kernel_outcome *o,
+                               const kernel_view *v) {
   json_t *d = fabric_json(spec, &o->fabric, o->wall_s);
   json_object_set_new(d, "kernel", json_string(r->name));
   if (r->pattern) json_object_set_new(d, "pattern", json_string(r->pattern));
@@ -120,12 +191,13 @@ static void print_outcome_json(const run_spec *spec, const kernel_request *r, co
   json_object_set_new(d, "largest_deviation", output_real(o->largest));
   json_object_set_new(d, "tolerance", output_real(o->tolerance));
   json_object_set_new(d, "pass", json_boolean(o->pass));
+  add_view(d, v);
   output_json(d);
 }
 
 // ---- kernels of the library
 
-static bool run_kernel(const command_call *c, const run_spec *spec, const machine *m, status *st) {
+static bool run_kernel(const command_call *c, const run_spec *spec, const machine *m, kernel_view *v, status *st) {
   kernel_request r;
   if (!read_request(c, spec, &r, st)) return false;
   r.machine = m;
@@ -139,11 +211,13 @@ static bool run_kernel(const command_call *c, const run_spec *spec, const machin
     return true;
   }
   kernel_outcome o;
-  if (!kernel_run(&r, m, NULL, &o, st)) return false;
-  if (command_flag(c, "json"))
-    print_outcome_json(spec, &r, &o);
-  else
+  const bool ran = kernel_run(&r, m, &(kernel_how){.view = v}, &o, st);
+  if (ran && v->json)
+    print_outcome_json(spec, &r, &o, v);
+  else if (ran)
     print_outcome(spec, &r, &o);
+  show_view(v);
+  if (!ran) return false;
   return o.pass || status_fail(st, CODE_CHECK, "kernel %s: %s differs from the reference, by %.3g at most", r.name,
                                o.where, o.largest);
 }
@@ -183,7 +257,7 @@ static u32 collect(const command_call *c, const char *name, const char ***ret_va
   return count;
 }
 
-static bool run_program(const command_call *c, const run_spec *spec, const machine *m, status *st) {
+static bool run_program(const command_call *c, const run_spec *spec, const machine *m, kernel_view *v, status *st) {
   const char **inputs, **dumps;
   program_request r = {.path = command_value(c, "program")};
   r.input_count = collect(c, "input", &inputs);
@@ -192,17 +266,22 @@ static bool run_program(const command_call *c, const run_spec *spec, const machi
   r.dumps = dumps;
   if (command_argument(c, 0)) return status_fail(st, CODE_USAGE, "a kernel's name or --program FILE, not both");
   program_outcome o;
-  if (!kernel_program_run(&r, m, c->memory, &o, st)) return false;
-  if (!command_flag(c, "json")) {
+  if (!kernel_program_run(&r, m, &(kernel_how){.view = v}, c->memory, &o, st)) {
+    show_view(v);
+    return false;
+  }
+  if (!v->json) {
     output_format("%s, %ux%u PEs of %s\n", o.program.name, o.program.width, o.program.height, spec->machine.preset);
-    print_counts(&o.fabric, o.wall_s);
+    print_counts(&o.run.fabric, o.run.wall_s);
     for (u32 i = 0; i < r.dump_count; i++) print_dump(&o.dumps[i]);
+    show_view(v);
     return true;
   }
-  json_t *d = fabric_json(spec, &o.fabric, o.wall_s), *values = json_object();
+  json_t *d = fabric_json(spec, &o.run.fabric, o.run.wall_s), *values = json_object();
   json_object_set_new(d, "program", json_string(o.program.name));
   for (u32 i = 0; i < r.dump_count; i++) json_object_set_new(values, o.dumps[i].name, dump_json(&o.dumps[i]));
   json_object_set_new(d, "dumps", values);
+  add_view(d, v);
   output_json(d);
   return true;
 }
@@ -232,8 +311,12 @@ static bool run(const command_call *c, status *st) {
   }
   run_spec *spec = arena_array(c->memory, run_spec, 1);
   machine *m = arena_array(c->memory, machine, 1);
-  if (!command_run_spec(c, NULL, spec, st) || !machine_build(&spec->machine, m, st)) return false;
-  return command_flag(c, "program") ? run_program(c, spec, m, st) : run_kernel(c, spec, m, st);
+  kernel_view v;
+  if (!read_view(c, &v, st) || !command_run_spec(c, NULL, spec, st) || !machine_build(&spec->machine, m, st))
+    return false;
+  const bool ok = command_flag(c, "program") ? run_program(c, spec, m, &v, st) : run_kernel(c, spec, m, &v, st);
+  kernel_view_free(&v);
+  return ok;
 }
 
 static const command_option options[] = {
@@ -250,6 +333,10 @@ static const command_option options[] = {
     {"program", "FILE", "run a program in text form", NULL},
     {"input", "SYMBOL=FILE", "numbers for a symbol or input port of the program; may be repeated", NULL},
     {"dump", "SYMBOL", "print a symbol or output port afterwards; may be repeated", NULL},
+    {"trace-pes", "X0:X1,Y0:Y1", "log what these PEs and their routers do, up to before X1 and Y1", NULL},
+    {"trace-window", "A:B", "in cycles A to before B only", NULL},
+    {"trace", "FILE", "the log as a Perfetto trace as well", NULL},
+    {"pe", "X,Y", "print the memory of a PE afterwards", NULL},
 };
 
 const command cmd_kernel = {
@@ -258,7 +345,9 @@ const command cmd_kernel = {
     .sentence = "one small program on the fabric, value by value, against a reference",
     .examples = {{"weft kernel summa --grid 8x8 --tile 16 --machine cs2",
                   "a product of matrices: cycles, counts, result"},
-                 {"weft kernel --program chain.weft --input words=numbers.txt --dump total", "a program of one's own"}},
+                 {"weft kernel --program chain.weft --input words=numbers.txt --dump total", "a program of one's own"},
+                 {"weft kernel p2p --grid 4x1 --trace-pes 0:4,0:1 --trace-window 0:60 --pe 3,0",
+                  "every task, instruction and wavelet of four PEs, and what the last one holds"}},
     .details =
         "Without a name: the kernels. manual: the instructions and the text form of programs (docs/PROGRAM.md).\n"
         "Exit code 1 when a result differs from the reference by more than rounding explains.",

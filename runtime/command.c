@@ -249,7 +249,7 @@ static void help_option_line(const command_option *o, text *out) {
 }
 
 void command_help(const command *c, text *out) {
-  for (u32 i = 0; i < COUNT_OF(c->examples); i++) {
+  for (u32 i = 0; i < COUNT_OF(c->examples) && c->examples[i][0]; i++) {
     text_format(out, "  %s\n      %s\n", c->examples[i][0], c->examples[i][1]);
   }
   text_format(out, "\nweft %s%s%s: %s\n", c->name, arguments_of(c)[0] ? " " : "", arguments_of(c), c->sentence);

@@ -41,7 +41,7 @@ typedef struct command {
   const char *name;
   const char *arguments; // for the help page: "[run.yaml]"; NULL: none
   const char *sentence;
-  const char *examples[2][2];    // a command line and what it does
+  const char *examples[3][2];    // a command line and what it does; NULL behind the last
   const char *details;           // more for the help page, or NULL
   const command_option *options; // its own; NULL where there are none
   u32 option_count;

@@ -2,7 +2,6 @@
 #include "runtime/kernel_program.h"
 
 #include "base/file.h"
-#include "runtime/kernel_run.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -159,18 +158,14 @@ static const program_dump *take_dumps(const program_request *r, const dataflow *
   return dumps;
 }
 
-bool kernel_program_run(const program_request *r, const machine *m, arena *a, program_outcome *ret_outcome,
-                        status *st) {
-  program_outcome o = {.wall_s = 0};
+bool kernel_program_run(const program_request *r, const machine *m, const kernel_how *how, arena *a,
+                        program_outcome *ret_outcome, status *st) {
+  program_outcome o = {.dumps = NULL};
   if (!kernel_program_read(r->path, a, &o.program, st)) return false;
   arena *own = arena_create("fabric"); // open seals it
-  fabric *f = fabric_open(&o.program, m, NULL, own, st);
+  fabric *f = kernel_open(&o.program, m, how, own, st);
   bool ok = f && check_dumps(r, &o.program, st) && give_inputs(r, &o.program, f, a, st);
-  if (ok) {
-    double begin = clock_seconds();
-    ok = fabric_run(f, UINT64_MAX, &o.fabric, st);
-    o.wall_s = clock_seconds() - begin;
-  }
+  ok = ok && kernel_execute(f, &o.program, how, &o.run, st);
   if (ok) o.dumps = take_dumps(r, &o.program, f, a);
   if (ok) *ret_outcome = o;
   arena_destroy(own);

@@ -1,7 +1,7 @@
 // A program of the user's own, in text form: run with inputs from files, and memory or streams shown after.
 #pragma once
 
-#include "sim/fabric/fabric.h"
+#include "runtime/kernel_run.h"
 
 typedef struct program_request {
   const char *path;
@@ -21,10 +21,10 @@ typedef struct program_dump {
 
 typedef struct program_outcome {
   dataflow program;
-  fabric_result fabric;
-  double wall_s;
+  kernel_outcome run; // nothing to compare with
   const program_dump *dumps;
 } program_outcome;
 
 bool kernel_program_read(const char *path, arena *a, dataflow *ret_program, status *st);
-bool kernel_program_run(const program_request *r, const machine *m, arena *a, program_outcome *ret_outcome, status *st);
+bool kernel_program_run(const program_request *r, const machine *m, const kernel_how *how, arena *a,
+                        program_outcome *ret_outcome, status *st);

@@ -103,19 +103,35 @@ static u32 largest_symbol(const dataflow *d) {
   return most;
 }
 
-static bool run_case(const kernel_case *k, const machine *m, const fabric_options *options, arena *a, kernel_outcome *o,
+fabric *kernel_open(const dataflow *d, const machine *m, const kernel_how *how, arena *own, status *st) {
+  if (!how) return fabric_open(d, m, NULL, own, st);
+  fabric_options options = how->fabric;
+  if (how->view && !kernel_view_check(how->view, d, st)) return NULL;
+  if (how->view && how->view->watched) options.watch = &how->view->watch;
+  return fabric_open(d, m, &options, own, st);
+}
+
+// What was seen of a stall is worth most; the stall is what is reported.
+bool kernel_execute(fabric *f, const dataflow *d, const kernel_how *how, kernel_outcome *ret_outcome, status *st) {
+  double begin = clock_seconds();
+  bool ok = fabric_run(f, UINT64_MAX, &ret_outcome->fabric, st);
+  ret_outcome->wall_s = clock_seconds() - begin;
+  if (!how || !how->view) return ok;
+  status own = {0};
+  return kernel_view_take(how->view, f, d, ok ? st : &own) && ok;
+}
+
+static bool run_case(const kernel_case *k, const machine *m, const kernel_how *how, arena *a, kernel_outcome *o,
                      status *st) {
   u32 most = largest_symbol(&k->program);
   float *values = arena_array(a, float, most);
   void *bytes = arena_take(a, (size_t)most * 4);
   arena *own = arena_create("fabric"); // open seals it
-  fabric *f = fabric_open(&k->program, m, options, own, st);
+  fabric *f = kernel_open(&k->program, m, how, own, st);
   bool ok = f != NULL;
   if (ok) {
     write_inputs(k, f, bytes);
-    double begin = clock_seconds();
-    ok = fabric_run(f, UINT64_MAX, &o->fabric, st);
-    o->wall_s = clock_seconds() - begin;
+    ok = kernel_execute(f, &k->program, how, o, st);
   }
   if (ok) {
     o->rate = kernel_rate(k, (double)o->fabric.cycles);
@@ -128,14 +144,14 @@ static bool run_case(const kernel_case *k, const machine *m, const fabric_option
   return ok;
 }
 
-bool kernel_run(const kernel_request *r, const machine *m, const fabric_options *options, kernel_outcome *ret_outcome,
+bool kernel_run(const kernel_request *r, const machine *m, const kernel_how *how, kernel_outcome *ret_outcome,
                 status *st) {
   arena *a = arena_create("kernel");
   kernel_request request = *r;
   request.machine = m;
   kernel_case k;
   kernel_outcome o = {0};
-  bool ok = kernel_build(&request, a, &k, st) && run_case(&k, m, options, a, &o, st);
+  bool ok = kernel_build(&request, a, &k, st) && run_case(&k, m, how, a, &o, st);
   if (ok) *ret_outcome = o;
   arena_destroy(a);
   return ok;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "mapper/kernel.h"
-#include "sim/fabric/fabric.h"
+#include "runtime/kernel_view.h"
 
 typedef struct kernel_outcome {
   fabric_result fabric;
@@ -16,9 +16,19 @@ typedef struct kernel_outcome {
   char where[80]; // the first that differs
 } kernel_outcome;
 
-// NULL options: the fastest way. A difference is an outcome; failing is a program that is refused or stalls.
-bool kernel_run(const kernel_request *r, const machine *m, const fabric_options *options, kernel_outcome *ret_outcome,
+typedef struct kernel_how {
+  fabric_options fabric;
+  kernel_view *view; // filled, where it is not NULL; also where the program stalls
+} kernel_how;
+
+// NULL `how`: the fastest way, and nothing but the outcome. A difference is an outcome; failing is a program that is
+// refused or stalls.
+bool kernel_run(const kernel_request *r, const machine *m, const kernel_how *how, kernel_outcome *ret_outcome,
                 status *st);
+// What kernel_run is made of: a fabric with the watch that `how` asks for; its run, then the look at it. Of the
+// outcome `fabric` and `wall_s` are set.
+fabric *kernel_open(const dataflow *d, const machine *m, const kernel_how *how, arena *own, status *st);
+bool kernel_execute(fabric *f, const dataflow *d, const kernel_how *how, kernel_outcome *ret_outcome, status *st);
 bool kernel_type_parse(const char *name, u32 *ret_type); // "f32", "f16", "bf16"
 const char *kernel_type_name(u32 type);
 

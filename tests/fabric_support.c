@@ -26,6 +26,25 @@ static u64 hash_state(const fabric *f, const dataflow *d) {
   return h;
 }
 
+// What holds for every log.
+static void check_entry(const fabric_watch *w, const fabric_entry *e) {
+  assert_in_range(e->cycle, w->from, w->until - 1);
+  assert_true(e->x - w->x < w->w && e->y - w->y < w->h && e->since <= e->cycle);
+  if (e->kind == FABRIC_PASSES) assert_true(e->out && e->in && !(e->in & (e->in - 1)) && !(e->in & e->out));
+}
+
+static void read_log(const fabric *f, const fabric_watch *w, fabric_outcome *o) {
+  u64 left_out;
+  const fabric_entry *log = fabric_log(f, &o->entries, &left_out);
+  o->left_out = (u32)left_out;
+  o->log = HASH_START;
+  for (u32 i = 0; i < o->entries; i++) {
+    check_entry(w, &log[i]);
+    assert_true(!i || log[i - 1].cycle <= log[i].cycle);
+    o->log = hash_bytes(o->log, &log[i], sizeof log[i]);
+  }
+}
+
 fabric_outcome fabric_try(const dataflow *d, const machine *m, const fabric_how *how) {
   fabric_outcome o;
   memset(&o, 0, sizeof o);
@@ -39,6 +58,7 @@ fabric_outcome fabric_try(const dataflow *d, const machine *m, const fabric_how 
   assert_int_equal(arena_bytes(a), taken);
   if (how->after) how->after(f, how->of);
   o.state = hash_state(f, d);
+  if (how->options.watch) read_log(f, how->options.watch, &o);
   arena_destroy(a);
   return o;
 }

@@ -12,6 +12,8 @@ typedef struct fabric_outcome {
   status st;
   fabric_result result;
   u64 state; // hash of every PE's memory and of what left at the ports
+  u64 log;   // hash of what was seen, where there was a watch
+  u32 entries, left_out;
 } fabric_outcome;
 
 // Writes memory and ports before a run, reads them after.

@@ -93,6 +93,63 @@ static void test_allreduce(void **state) {
   same_on_threads("allreduce", 8, 8, 0xb509f326c7a07901ull);
 }
 
+// ---- wavelets that meet
+
+// Two streams meet in the middle of a row, cycle for cycle: the eastern one comes through a pipe, the western one does
+// not, since another color may use its links.
+static void build_meeting(df_builder *b) {
+  df_build_class(b, "sender");
+  u32 words = df_build_array(b, "words", DF_I32, 8), out = df_build_out(b, "out", DF_I32, df_just(8), 2, 0);
+  desk_active_task(b, "main");
+  df_build_op(b, df_vv(DF_MOV, out, words));
+  df_build_class(b, "receiver");
+  u32 got = df_build_array(b, "got", DF_I32, 16), in = df_build_in(b, "in", DF_I32, df_just(16), 2, 0);
+  u32 other = df_build_in(b, "other", DF_I32, df_just(1), 9, 1);
+  desk_active_task(b, "main");
+  df_build_op(b, df_vv(DF_MOV, got, in));
+  df_build_task(b, "never");
+  df_build_op(b, df_vv(DF_MOV, got, other));
+  df_build_region(b, df_every(df_block(0, 0, 2, 1), 8, 1), "sender");
+  df_build_region(b, df_pe(4, 0), "receiver");
+  df_build_route(b, df_pe(0, 0), 2, PORT_RAMP, PORT_EAST);
+  df_build_route(b, df_block(1, 0, 3, 1), 2, PORT_WEST, PORT_EAST);
+  df_build_route(b, df_pe(4, 0), 2, PORT_WEST | PORT_EAST, PORT_RAMP);
+  df_build_route(b, df_block(5, 0, 3, 1), 2, PORT_EAST, PORT_WEST);
+  df_build_route(b, df_pe(8, 0), 2, PORT_RAMP, PORT_WEST);
+  df_build_route(b, df_pe(0, 0), 9, PORT_RAMP, PORT_EAST);
+  df_build_route(b, df_block(1, 0, 3, 1), 9, PORT_WEST, PORT_EAST);
+  df_build_route(b, df_pe(4, 0), 9, PORT_WEST, PORT_RAMP);
+}
+
+static void number_words(fabric *f, void *of) {
+  (void)of;
+  for (u32 x = 0; x <= 8; x += 8) {
+    u32 words[8];
+    for (u32 i = 0; i < 8; i++) words[i] = 10 * (x + 1) + i;
+    fabric_write(f, x, 0, 0, words, sizeof words);
+  }
+}
+
+static void read_words(fabric *f, void *of) {
+  fabric_read(f, 4, 0, 0, of, 16 * 4);
+}
+
+static void test_wavelets_that_meet(void **state) {
+  (void)state;
+  desk k = desk_begin("cs3", NULL, 9, 1);
+  build_meeting(k.b);
+  df_build_finish(k.b, &k.d);
+  const fabric_options ways[] = {{.walk = true}, {.threads = 1}, threads(2), threads(3), threads(9)};
+  for (u32 i = 0; i < COUNT_OF(ways); i++) {
+    u32 got[16];
+    fabric_how how = {.options = ways[i], .before = number_words, .after = read_words, .of = got};
+    fabric_outcome o = fabric_try(&k.d, &k.m, &how);
+    support_ok(o.ok, &o.st);
+    for (u32 n = 0; n < 16; n++) assert_int_equal(got[n], (n % 2 ? 10 : 90) + n / 2); // the eastern port comes first
+  }
+  desk_end(&k);
+}
+
 // A run that is cut off names the same wavelets at the same places, in pipes or not, in strips or not.
 static void test_cut_off(void **state) {
   (void)state;
@@ -117,8 +174,12 @@ static void test_cut_off(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_random_programs), cmocka_unit_test(test_summa),   cmocka_unit_test(test_reduce),
-      cmocka_unit_test(test_allreduce),       cmocka_unit_test(test_cut_off),
+      cmocka_unit_test(test_random_programs),
+      cmocka_unit_test(test_summa),
+      cmocka_unit_test(test_reduce),
+      cmocka_unit_test(test_allreduce),
+      cmocka_unit_test(test_wavelets_that_meet),
+      cmocka_unit_test(test_cut_off),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

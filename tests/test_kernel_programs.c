@@ -5,6 +5,7 @@
 #include "tests/child.h"
 #include "tests/sim_support.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@ static kernel_request request(const char *name, u32 type) {
 
 // Runs it hop by hop and with pipes: the same results in the same cycles.
 static kernel_outcome runs(const kernel_request *r, const machine *m) {
-  static const fabric_options both[] = {{.walk = true}, {.walk = false}};
+  static const kernel_how both[] = {{.fabric.walk = true}, {.fabric.walk = false}};
   kernel_outcome o[2] = {{.rate = 0}};
   for (u32 i = 0; i < 2; i++) {
     status st = {0};
@@ -234,19 +235,19 @@ static void programs_of_ones_own(void **state) {
   program_request r = {WEFT_SOURCE_DIR "/presets/programs/chain4.weft", inputs, dumps, 1, 1};
   program_outcome o;
   status st = {0};
-  support_ok(kernel_program_run(&r, &m, a, &o, &st), &st);
+  support_ok(kernel_program_run(&r, &m, NULL, a, &o, &st), &st);
   assert_int_equal(o.dumps[0].count, 8);
   for (u32 i = 0; i < 7; i++) assert_true(o.dumps[0].values[i] == 4.0f * (float)(i + 1));
   assert_true(o.dumps[0].values[7] == -34);
   r.dumps = wrong;
-  support_failed(kernel_program_run(&r, &m, a, &o, &st), &st, CODE_USAGE, "it has words total");
+  support_failed(kernel_program_run(&r, &m, NULL, a, &o, &st), &st, CODE_USAGE, "it has words total");
   r.dumps = dumps;
   put(folder, "numbers.txt", "1 2 three", numbers, sizeof numbers);
   status_clear(&st);
-  support_failed(kernel_program_run(&r, &m, a, &o, &st), &st, CODE_DATA, "number 3");
+  support_failed(kernel_program_run(&r, &m, NULL, a, &o, &st), &st, CODE_DATA, "number 3");
   put(folder, "numbers.txt", "1 2", numbers, sizeof numbers);
   status_clear(&st);
-  support_failed(kernel_program_run(&r, &m, a, &o, &st), &st, CODE_DATA, "takes 8 (the same for every PE) or 32");
+  support_failed(kernel_program_run(&r, &m, NULL, a, &o, &st), &st, CODE_DATA, "takes 8 (the same for every PE) or 32");
   arena_destroy(a);
   support_remove(folder);
 }
@@ -256,6 +257,88 @@ static void expect(const char *folder, const char *const *arguments, int code, c
   child_expect(&c, code);
   if (!strstr(c.out, part) && !strstr(c.err, part)) fail_msg("no \"%s\" in:\n%s%s", part, c.out, c.err);
   child_free(&c);
+}
+
+static void a_log_of_pes(void **state) {
+  (void)state;
+  char folder[256];
+  support_folder(folder, sizeof folder);
+#define P2P "kernel", "p2p", "--grid", "4x1", "--words", "3", "--machine", "cs3"
+  expect(folder, CHILD_ARGS(P2P, "--trace-pes", "1:3,0:1"), 0,
+         "   cycle  PE     6 entries\n"
+         "      20  (1,0)  wavelet color 0 west -> east 0xc0000000 (-2)\n"
+         "      21  (1,0)  wavelet color 0 west -> east 0xc0000000 (-2)\n"
+         "      22  (1,0)  wavelet color 0 west -> east 0x3f800000 (1)\n"
+         "      22  (2,0)  wavelet color 0 west -> east 0xc0000000 (-2)\n");
+  expect(folder, CHILD_ARGS(P2P, "--trace-pes", "3:4,0:1", "--trace-window", "27:29"), 0,
+         "PE     6 entries\n"
+         "      27  (3,0)  task main goes on, started at 0\n"
+         "      27  (3,0)  MOV received in, 3 elements, started at 0\n"
+         "      27  (3,0)  takes color 0 0xc0000000 (-2)\n");
+  expect(folder, CHILD_ARGS(P2P, "--pe", "3,0"), 0,
+         "memory of PE (3,0), class receiver, 12 bytes of data\n  received     f32[3] at 0: -2 -2 1\n");
+  expect(folder, CHILD_ARGS(P2P, "--trace-pes", "0:1,0:1", "--trace", "a.pftrace"), 0, "task main ends");
+  expect(folder, CHILD_ARGS("trace", "top", "a.pftrace"), 0, "PE (0,0)/task  MOV out data");
+  expect(folder, CHILD_ARGS(P2P, "--trace-pes", "0:5,0:1"), 2, "the program has PEs 0:4,0:1");
+  expect(folder, CHILD_ARGS(P2P, "--trace-pes", "0:5,0:1", "--trace", "b.pftrace"), 2, "the program has PEs 0:4,0:1");
+  expect(folder, CHILD_ARGS(P2P, "--trace-pes", "2:2,0:1"), 2, "x0 < x1");
+  expect(folder, CHILD_ARGS(P2P, "--trace-pes", "0:-1,0:1"), 2, "x0 < x1");
+  expect(folder, CHILD_ARGS(P2P, "--trace-pes", "0:1,0:1", "--trace-window", "9:3"), 2, "a < b");
+  expect(folder, CHILD_ARGS(P2P, "--trace-window", "3:9"), 2, "--trace-window goes with --trace-pes");
+  expect(folder, CHILD_ARGS(P2P, "--pe", "1,0"), 2, "no code and no memory");
+  expect(folder, CHILD_ARGS(P2P, "--pe", "4,0"), 2, "the program has PEs 0:4,0:1");
+  expect(folder, CHILD_ARGS(P2P, "--pe", "4"), 2, "not of the form x,y");
+  support_remove(folder);
+}
+
+// The documents hold what the lines say.
+static void a_log_as_json(void **state) {
+  (void)state;
+  char folder[256];
+  support_folder(folder, sizeof folder);
+  child c = child_run(folder, CHILD_ARGS(P2P, "--json", "--trace-pes", "3:4,0:1", "--pe", "3,0"));
+  child_expect(&c, 0);
+  json_t *d = json_loads(c.out, 0, NULL);
+  assert_non_null(d);
+  json_t *log = json_object_get(json_object_get(d, "log"), "entries");
+  u32 takes = 0;
+  for (size_t i = 0; i < json_array_size(log); i++)
+    takes += !strcmp(json_string_value(json_object_get(json_array_get(log, i), "event")), "takes");
+  assert_int_equal(takes, 3);
+  assert_int_equal(json_integer_value(json_object_get(json_object_get(d, "log"), "left_out")), 0);
+  json_t *received = json_array_get(json_object_get(json_object_get(d, "memory"), "vectors"), 0);
+  assert_string_equal(json_string_value(json_object_get(received, "name")), "received");
+  assert_true(json_real_value(json_array_get(json_object_get(received, "values"), 2)) == 1);
+  json_decref(d);
+  child_free(&c);
+  support_remove(folder);
+}
+
+// What was seen before a stall is shown with it.
+static void a_log_of_a_stall(void **state) {
+  (void)state;
+  char folder[256], path[300];
+  support_folder(folder, sizeof folder);
+  put(folder, "stall.weft",
+      "program stall 1x1\n"
+      "class pe data=8\n"
+      "  vector got i32 memory address=0 length=2\n"
+      "  vector in i32 in color=4 queue=2 length=2\n"
+      "  vector out i32 out color=4 queue=2 length=2\n"
+      "  task main local active\n"
+      "    MOV got in\n"
+      "    MOV out got\n"
+      "region 0,0 1x1 class=pe\n"
+      "route 0,0 1x1 color=4 ramp->ramp\n",
+      path, sizeof path);
+  child c = child_run(
+      folder, CHILD_ARGS("kernel", "--program", path, "--machine", "mesh16", "--trace-pes", "0:1,0:1", "--pe", "0,0"));
+  child_expect(&c, 1);
+  if (!strstr(c.out, "MOV got in: waits for a wavelet of color 4 since 15\n")) fail_msg("%s%s", c.out, c.err);
+  assert_non_null(strstr(c.out, "i32[2] at 0: 0 0\n"));
+  assert_non_null(strstr(c.err, "stalled at cycle"));
+  child_free(&c);
+  support_remove(folder);
 }
 
 static void the_command(void **state) {
@@ -289,6 +372,9 @@ int main(void) {
       cmocka_unit_test(what_is_refused),
       cmocka_unit_test(kernels_as_text),
       cmocka_unit_test(programs_of_ones_own),
+      cmocka_unit_test(a_log_of_pes),
+      cmocka_unit_test(a_log_as_json),
+      cmocka_unit_test(a_log_of_a_stall),
       cmocka_unit_test(the_command),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -248,6 +248,7 @@ fabric *fabric_open(const dataflow *d, const machine *m, const fabric_options *o
   place_routes(s);
   place_ports(s, a);
   if (!strips_open(f, a, st)) return NULL;
+  if (o && o->watch && !watch_open(f, o->watch, a, st)) return NULL;
   if (!(o && o->walk) && !pipes_open(f, a, st)) return NULL;
   for (u32 i = 0; i < f->strip_count; i++)
     for (u32 u = 0; u < f->strips[i].unit_count; u++) fabric_wake(&f->strips[i], f->strips[i].first_unit + u, 0);

@@ -1,6 +1,7 @@
 // The living definition of the machine: every wavelet and every value of a dataflow, cycle by cycle.
 #pragma once
 
+#include "base/text.h"
 #include "sim/engine.h"
 #include "sim/isa/dataflow.h"
 
@@ -21,10 +22,51 @@ typedef struct fabric_result {
   u64 busy;     // that the busiest PE's vector instructions worked or were being set up, overlapping set-ups added
 } fabric_result;
 
+// A window that is looked into: PEs [x, x + w) x [y, y + h) in cycles [from, until).
+typedef struct fabric_watch {
+  u32 x, y, w, h;
+  u64 from, until;
+  u32 capacity; // entries of the log; beyond them whole cycles are left out. Each strip has room for as many
+} fabric_watch;
+
+typedef enum fabric_event {
+  FABRIC_TASK_STARTS,
+  FABRIC_TASK_ENDS,
+  FABRIC_VECTOR_STARTS, // a vector instruction
+  FABRIC_VECTOR_ENDS,
+  FABRIC_WAITED_INPUT, // a vector instruction for a wavelet of `color`, in cycles [since, cycle)
+  FABRIC_WAITED_ROOM,  // a vector instruction, SEND or CONTROL for room on `color`
+  FABRIC_SENDS,        // the PE, a wavelet
+  FABRIC_TAKES,        // the PE, a wavelet that lay in its queue since `since`
+  FABRIC_PASSES,       // a wavelet leaves the router by the ports `out`; it could have since `since`
+  FABRIC_TURNS,        // a color's route takes a position
+  FABRIC_STANDS,       // at the end of the window: a wavelet in the router; `out` PORT_RAMP: in the PE's queue
+  FABRIC_EVENT_COUNT
+} fabric_event;
+
+typedef struct fabric_entry {
+  u64 cycle;
+  u64 since; // when what ends began; before `cycle` for what starts: it runs already when the window opens
+  u32 x, y;
+  u8 kind;                      // fabric_event
+  u8 color;                     // of the program
+  u8 in, out;                   // ports
+  u8 position;                  // of the route
+  u8 thread;                    // microthread
+  bool control;                 // wavelet
+  bool goes_on;                 // waits still when the window closes
+  u32 word;                     // of the wavelet
+  u32 length;                   // elements of a vector instruction
+  u32 class, task, instruction; // of the dataflow; UINT32_MAX: none
+  u32 order;                    // in the log
+} fabric_entry;
+
 typedef struct fabric_options {
+  const fabric_watch *watch; // NULL: nobody looks. No pipe leads through PEs that are watched
   bool walk; // every wavelet hop by hop, the definition; otherwise streams that nothing disturbs go through pipes
-  // The grid is cut into so many strips of rows or columns, one thread each; stretches in which that is no gain are walked
-  // by one thread. 0: as many as OpenMP says, but a strip has FABRIC_STRIP_WORK at least, so small grids get one.
+  // The grid is cut into so many strips of rows or columns, one thread each; stretches in which that is no gain are
+  // walked by one thread. 0: as many as OpenMP says, but a strip has FABRIC_STRIP_WORK at least, so small grids get
+  // one.
   u32 threads;
   bool always; // for tests: threads in every stretch, gain or not
 } fabric_options;
@@ -45,6 +87,13 @@ u64 fabric_drain(const fabric *f, u32 port, u32 *ret_words); // returns how many
 // Runs to the end. A stall (nothing can move and something is waiting) is CODE_CHECK with the blocked PEs,
 // colors, queues and tasks; `max_cycles` reached is CODE_CHECK too and names what still moves.
 bool fabric_run(fabric *f, u64 max_cycles, fabric_result *ret_result, status *st);
+
+// What was seen in the window, after fabric_run (a stalled one too), by cycle, row and column of the PE, then
+// as it happened: a PE's doings before its router's. `ret_left_out` (may be NULL) counts what did not fit.
+const fabric_entry *fabric_log(const fabric *f, u32 *ret_count, u64 *ret_left_out);
+// One line about an entry, without its end.
+void fabric_say(const dataflow *d, const fabric_entry *e, text *out);
+const char *fabric_event_name(u32 kind);
 
 // For tests: flips one bit of the n-th wavelet that crosses a link; which one that is depends on the options.
 void fabric_flip(fabric *f, u64 nth_hop, u32 bit);

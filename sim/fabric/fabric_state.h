@@ -30,6 +30,7 @@ typedef struct wave {
   u32 ready; // cycle, low 32 bits
   u8 tx;     // ports that it leaves by, taken when it came
   bool control;
+  u8 rx;     // port that it came by, where colors merge or somebody watches; 0: not noted
 } wave;
 
 // One cache line: what a hop touches.
@@ -226,6 +227,7 @@ typedef struct strip {
   u64 work;    // things looked at so far, to measure speed by
   bool progress; // something was done in this cycle
   fault fault;
+  struct watch *watch; // NULL: nobody looks
   fabric_result result;
   _Alignas(64) news news;
 } strip;
@@ -246,6 +248,9 @@ struct fabric {
   u32 spins;
   meeting meeting;
   flip flip;
+  fabric_entry *log; // of all strips, in order; NULL: nobody has looked
+  u32 log_count;
+  u64 log_left_out;
 };
 
 // The set bits of a word as numbers from `first` on, so that what is looked at next is known ahead.
@@ -261,6 +266,22 @@ static inline void bits_list(u64 bits, u32 first, bit_list *ret) {
 
 // Memory that will be written soon. Large grids do not fit the caches.
 static inline void fetch(const void *p) { __builtin_prefetch(p, 1); }
+
+// watch.c: what happens, told by whoever does it; only where there is a watch, which is rare
+#define RARE __attribute__((cold))
+bool watch_open(fabric *f, const fabric_watch *w, arena *a, status *st);
+bool watch_sees(const strip *s, u32 router);
+RARE void watch_cycle(strip *s); // begins
+RARE void watch_finish(fabric *f);
+RARE void watch_task(strip *s, const unit *u, bool starts);
+RARE void watch_vector(strip *s, const unit *u, const df_instruction *i, const thread *t); // starts
+RARE void watch_vector_end(strip *s, const unit *u, u32 index);
+RARE void watch_unit(strip *s, const unit *u);                    // has stepped
+RARE void watch_entry(strip *s, u32 router, u32 color, u32 port); // the lane's last wavelet came by this port
+RARE void watch_send(strip *s, const unit *u, u32 color, u32 data, bool control); // the same, by the PE
+RARE void watch_take(strip *s, const unit *u, u32 color, const wave *w);          // out of the PE's queue
+RARE void watch_pass(strip *s, const move *m, const wave *w);
+RARE void watch_position(strip *s, u32 router, u32 color);
 
 // wake.c
 void fabric_wake_sooner(strip *s, u32 u, u64 cycle);
@@ -329,6 +350,7 @@ static inline void lane_put(strip *s, u32 router, u32 color, u32 data, u32 ready
   wave *w = &l->q[(l->head + l->count) % LANE_DEPTH];
   wave_put(w, data, ready, control);
   w->tx = l->tx;
+  w->rx = 0;
   if (l->count++) return; // the one before it will see to it
   l->pending = l->tx;
   s->lane_mask[router] |= 1u << color;
@@ -359,6 +381,7 @@ static inline u32 queue_pop(strip *s, const unit *u, u32 index) {
   queue *q = &s->queues[index];
   u32 data = q->q[q->head].data;
   u32 color = s->classes[u->class].color_of_queue[index - u->first_queue];
+  if (s->watch) watch_take(s, u, color, &q->q[q->head]);
   if (q->count >= s->queue_words) router_ask(s, u->router, color, (u32)s->now); // it may wait for room
   q->head = (u8)((q->head + 1) % QUEUE_DEPTH);
   q->count--;

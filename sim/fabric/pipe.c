@@ -10,6 +10,7 @@
 static bool runs_free(const strip *s, u32 router, u32 color) {
   const lane *l = &s->lanes[(size_t)router * s->colors + color];
   const lane_facts *facts = &s->lane_facts[(size_t)router * s->colors];
+  if (s->watch && watch_sees(s, router)) return false;
   if (facts[color].route == NOBODY || s->d->routes[facts[color].route].position_count != 1 || l->inputs != 1)
     return false;
   if (__builtin_popcount(l->tx) != 1 || l->tx == PORT_RAMP || fabric_on_edge(s, router, l->tx)) return false;

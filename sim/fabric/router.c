@@ -51,6 +51,7 @@ const df_route *router_aim(strip *s, u32 router, u32 color, u32 position) {
 void router_set_position(strip *s, u32 router, u32 color, u32 position, u64 cycle) {
   lane *l = lane_at(s, router, color);
   router_aim(s, router, color, position);
+  if (s->watch) watch_position(s, router, color);
   tell_sender(s, router, l);
   tell_neighbours(s, router, color, cycle);
 }
@@ -217,11 +218,26 @@ static bool flips_now(const strip *s) {
   return true;
 }
 
-static inline void apply_link(strip *s, u32 target, u32 color, const wave *w) {
+// Wavelets that come to a color in the same cycle queue in the order of their ports, whoever was moved first.
+static void came_by(strip *s, u32 router, u32 color, u32 port) {
+  lane *l = lane_at(s, router, color);
+  if (!l->count) return; // it is in a pipe
+  u32 at = l->count - 1u;
+  l->q[(l->head + at) % LANE_DEPTH].rx = (u8)port;
+  for (; at; at--) {
+    wave *w = &l->q[(l->head + at) % LANE_DEPTH], *first = &l->q[(l->head + at - 1) % LANE_DEPTH], other = *first;
+    if (other.ready != w->ready || (other.rx & ~(u32)(l->edge | PORT_RAMP)) <= port) return;
+    *first = *w;
+    *w = other;
+  }
+}
+
+static inline void apply_link(strip *s, u32 target, u32 color, u32 port, const wave *w) {
   u32 data = w->data;
   s->result.counts.hops++;
   if (s->flip && flips_now(s)) data ^= 1u << s->flip->bit;
   lane_push(s, target, color, data, (u32)s->now + s->hop, w->control);
+  if (lane_at(s, target, color)->inputs > 1 || s->watch) came_by(s, target, color, port);
 }
 
 static void apply_ramp(strip *s, const move *m, const wave *w) {
@@ -247,12 +263,13 @@ static const wave *head_of(const strip *s, const move *m) {
 
 static void apply(strip *s, const move *m) {
   const wave *w = head_of(s, m);
+  if (s->watch) watch_pass(s, m, w);
   if (m->kind == MOVE_RAMP)
     apply_ramp(s, m, w);
   else if (m->kind == MOVE_HOST)
     apply_host(s, m, w);
   else if (router_is_own(s, m->target))
-    apply_link(s, m->target, m->color, w);
+    apply_link(s, m->target, m->color, fabric_opposite(m->port), w);
   if (m->pipe != NOBODY) {
     pipe_pop(s, m->pipe);
     return;
@@ -329,9 +346,10 @@ void router_decide(strip *s) {
 }
 
 static void take_across(strip *s, const strip *from, u32 side) {
+  u32 port = side ? (s->turned ? PORT_WEST : PORT_NORTH) : s->turned ? PORT_EAST : PORT_SOUTH;
   for (u32 i = 0; from && i < from->across_count[side]; i++) {
     const crossing *c = &from->across[side][i];
-    apply_link(s, c->target, c->color, &c->wave);
+    apply_link(s, c->target, c->color, port, &c->wave);
   }
 }
 

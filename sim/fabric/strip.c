@@ -73,6 +73,7 @@ static void step_ports(strip *s) {
     lane *l = lane_at(s, state->router, state->lane);
     if (!(l->rx & p->port) || !lane_has_room(s, l)) continue;
     lane_push(s, state->router, state->lane, state->words[state->at++], (u32)s->now + s->hop, false);
+    if (s->watch) watch_entry(s, state->router, state->lane, p->port);
     s->result.counts.wavelets++;
     s->progress = true;
   }
@@ -133,6 +134,7 @@ void strip_step(strip *s, u64 cycle) {
   if ((s->now ^ cycle) >> REFRESH_BITS) refresh_all(s, cycle);
   s->now = cycle;
   s->progress = false;
+  if (s->watch) watch_cycle(s);
   pipes_burst(s);
   fabric_collect(s);
   step_ports(s);
@@ -155,6 +157,7 @@ void strip_decide(strip *s) {
 
 void strips_settle(fabric *f) {
   for (u32 i = 0; i < f->strip_count; i++) router_move(&f->strips[i]);
+  watch_finish(f);
   for (u32 i = 0; i < f->strip_count; i++) {
     strip *s = &f->strips[i];
     s->now = f->next == NEVER ? s->now + 1 : f->most;

@@ -162,6 +162,7 @@ bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick) {
   t->element_ticks = (u32)lround(one * TICKS);
   u->busy += setup_ticks(s, t);
   t->ready = from_tick + (t->awaits_factor ? 0 : setup_ticks(s, t));
+  if (s->watch) watch_vector(s, u, i, t);
   return true;
 }
 
@@ -277,6 +278,7 @@ static void send_word(strip *s, unit *u, const thread *t, u32 word) {
   u->ramp_out = (u->ramp_out > at ? u->ramp_out : at) + s->ramp_ticks;
   // it was computed in this cycle and is at the ramp in the next
   lane_push(s, u->router, t->to.color, word, (u32)s->now + 1 + s->ramp, false);
+  if (s->watch) watch_send(s, u, t->to.color, word, false);
   s->result.counts.wavelets++;
 }
 
@@ -334,6 +336,7 @@ static void run_memory(strip *s, unit *u, thread *t, bool alone) {
 
 static void complete(strip *s, unit *u, u32 index) {
   const thread *t = thread_at(s, u, index);
+  if (s->watch) watch_vector_end(s, u, index);
   u->running &= ~(1u << index);
   u->ending &= ~(1u << index);
   if (instruction_gathers(t->opcode)) store_bits(element(s, u, &t->to, 0), encode(t->scalar, t->to.type), t->to.type);

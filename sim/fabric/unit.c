@@ -42,6 +42,7 @@ static void start_task(strip *s, unit *u, u32 task) {
   if (s->now == 0) cost = 0; // time begins when the first tasks run
   u64 at = s->now * TICKS;
   u->main = (u->main > at ? u->main : at) + ticks(cost);
+  if (s->watch) watch_task(s, u, true);
   s->result.counts.tasks++;
   s->progress = true;
 }
@@ -99,6 +100,7 @@ static bool send_one(strip *s, unit *u, const df_instruction *i, u32 data, bool 
   u64 at = s->now * TICKS;
   u->ramp_out = (u->ramp_out > at ? u->ramp_out : at) + s->ramp_ticks;
   lane_push(s, u->router, color, data, (u32)s->now + s->send + s->ramp, control);
+  if (s->watch) watch_send(s, u, color, data, control);
   s->result.counts.wavelets++;
   return true;
 }
@@ -166,6 +168,7 @@ static void run_task(strip *s, unit *u) {
     const df_task *t = task_of(s, u, u->task);
     if (u->running & 1) return; // the task waits for its own vector instruction
     if (u->next == t->first + t->count) {
+      if (s->watch) watch_task(s, u, false);
       u->task = NOBODY;
       if (u->main > s->end) s->end = u->main;
       s->progress = true;
@@ -234,5 +237,6 @@ void unit_step(strip *s, u32 index) {
   if (u->task == NOBODY) choose_task(s, u);
   run_task(s, u);
   if (u->task != NOBODY) run_threads(s, u, true); // what was started in this cycle may begin in it
+  if (s->watch) watch_unit(s, u);
   fabric_wake(s, index, unit_due(s, u));
 }

@@ -141,5 +141,8 @@ bool dataflow_check(const dataflow *d, const machine *m, status *st);
 u64 dataflow_hash(const dataflow *d);
 void dataflow_manual(text *out);                   // docs/PROGRAM.md
 void dataflow_print(const dataflow *d, text *out); // text form; dataflow_parse reads it back equal
+// Of the text form: `AXPY y x a`, an instruction of class c without options; `west+ramp`.
+void dataflow_print_operation(const dataflow *d, const df_class *c, const df_instruction *i, text *out);
+void dataflow_print_ports(u32 ports, text *out);
 // `name` starts the sentence on failure ("ring.weft:14: ..."). CODE_CONFIG.
 bool dataflow_parse(const char *name, const char *words, size_t size, arena *a, dataflow *ret_dataflow, status *st);

@@ -29,7 +29,7 @@ static void print_rect(df_rect r, text *out) {
   if (r.step_x != 1 || r.step_y != 1) text_format(out, " step=%ux%u", r.step_x, r.step_y);
 }
 
-static void print_ports(u32 ports, text *out) {
+void dataflow_print_ports(u32 ports, text *out) {
   if (!ports) text_add(out, "none");
   bool more = false;
   for (u32 i = 0; i < COUNT_OF(port_words); i++)
@@ -89,18 +89,23 @@ static void print_operand(const dataflow *d, const df_class *c, char what, u32 v
   }
 }
 
-static void print_instruction(const dataflow *d, const df_class *c, const df_instruction *i, text *out) {
-  if (i->opcode >= DF_OPCODE_COUNT) {
-    text_add(out, "    ?\n");
-    return;
-  }
-  text_format(out, "    %s", instruction_get(i->opcode)->name);
+void dataflow_print_operation(const dataflow *d, const df_class *c, const df_instruction *i, text *out) {
+  text_add(out, instruction_get(i->opcode)->name);
   for (const char *o = instruction_operands(i->opcode); *o; o += 2)
     if (o[1] == 'n') {
       text_add(out, " ");
       print_affine(i->value, out);
     } else
       print_operand(d, c, o[0], o[1] == 't' ? i->to : o[1] == 'a' ? i->a : i->b, out);
+}
+
+static void print_instruction(const dataflow *d, const df_class *c, const df_instruction *i, text *out) {
+  if (i->opcode >= DF_OPCODE_COUNT) {
+    text_add(out, "    ?\n");
+    return;
+  }
+  text_add(out, "    ");
+  dataflow_print_operation(d, c, i, out);
   if (i->thread) text_format(out, " thread=%u", i->thread);
   if (i->done)
     text_format(out, " %s=%s", i->done == DONE_ACTIVATE ? "activate" : "unblock", task_name(d, c, i->done_task));
@@ -125,9 +130,9 @@ static void print_route(const df_route *r, text *out) {
   text_format(out, " color=%u", r->color);
   for (u32 i = 0; i < r->position_count && i < DF_POSITIONS_MAX; i++) {
     text_add(out, " ");
-    print_ports(r->positions[i].rx, out);
+    dataflow_print_ports(r->positions[i].rx, out);
     text_add(out, "->");
-    print_ports(r->positions[i].tx, out);
+    dataflow_print_ports(r->positions[i].tx, out);
   }
   text_add(out, r->ring ? " ring\n" : "\n");
 }
@@ -146,7 +151,7 @@ static void print_grid(const dataflow *d, text *out) {
   for (u32 i = 0; i < d->port_count; i++) {
     const df_port *p = &d->ports[i];
     text_format(out, "port %s %s %u,%u ", p->name, p->out ? "out" : "in", p->x, p->y);
-    print_ports(p->port, out);
+    dataflow_print_ports(p->port, out);
     text_format(out, " color=%u wavelets=%llu\n", p->color, (unsigned long long)p->wavelets);
   }
   for (u32 i = 0; i < d->symbol_count; i++) {
