@@ -54,38 +54,9 @@ static subject begin(const shape *s, bool alibi, double scale) {
 }
 
 static void run(const subject *t, const shape *s, df_type type) {
-  weave_case_run(t->c, "cs3", s->width, s->height, type);
+  weave_support_run(t->c, "cs3", s->width, s->height, type);
   assert_int_equal(t->c->step.tokens.seq_rows, s->seq_rows);
   assert_int_equal(t->c->step.places[t->qkv].axis.unit * s->spread, s->head);
-}
-
-// The node's outputs by the definition, sequence by sequence; `values` by tensor, as the case has them.
-static void define(const subject *t, u32 node, float *const *values) {
-  const graph_node *n = &t->c->nodes[node];
-  for (u32 b = 0; b < t->c->sequences; b++) {
-    kernel_call call = {.graph = &t->c->g, .node = n, .seq = t->c->g.seq};
-    for (u32 i = 0; i < NODE_IN_MAX; i++)
-      if (n->in[i] != GRAPH_NONE) {
-        call.in_cols[i] = t->c->tensors[n->in[i]].cols;
-        call.in[i] = values[n->in[i]] + (size_t)b * call.seq * call.in_cols[i];
-      }
-    for (u32 i = 0; i < NODE_OUT_MAX; i++)
-      if (n->out[i] != GRAPH_NONE) {
-        call.out_cols[i] = t->c->tensors[n->out[i]].cols;
-        call.out[i] = values[n->out[i]] + (size_t)b * call.seq * call.out_cols[i];
-      }
-    kernels_naive()->run[n->op](&call);
-  }
-}
-
-static void define_all(const subject *t, float *ret_values[WEAVE_CASE_TENSORS]) {
-  memcpy(ret_values, t->c->values, sizeof t->c->values);
-  const u32 made[] = {t->y, t->lse, t->dqkv};
-  for (u32 i = 0; i < COUNT_OF(made); i++)
-    ret_values[made[i]] =
-        arena_array(t->c->memory, float, (size_t)weave_case_tokens(t->c) * t->c->tensors[made[i]].cols);
-  define(t, 0, ret_values);
-  define(t, 1, ret_values);
 }
 
 // The logarithm that a column keeps of its local head at a token of its row.
@@ -132,9 +103,8 @@ static void check_random(const shape *s, bool alibi, df_type type) {
   const subject t = begin(s, alibi, 0.75);
   weave_case_fill(t.c, t.qkv, 1, false);
   weave_case_fill(t.c, t.dy, 2, false);
+  float **expected = weave_case_define(t.c, kernels_naive());
   run(&t, s, type);
-  float *expected[WEAVE_CASE_TENSORS];
-  define_all(&t, expected);
   assert_true(error_of(&t, t.y, expected[t.y]) <= allowed(type, 8, 1));
   assert_true(error_of(&t, t.dqkv, expected[t.dqkv]) <= allowed(type, 16, 2));
   assert_true(lse_error(&t, expected[t.lse]) <= 16 * 0x1p-24);

@@ -54,31 +54,10 @@ static weave_case *case_of(const linear_case *l, bool whole, u32 t[TENSORS_OF_CA
   return c;
 }
 
-// What the naive definition makes of the operands, in place of the outputs.
-static void expect(weave_case *c) {
-  const graph_node *n = &c->nodes[0];
-  for (u32 s = 0; s < c->sequences; s++) {
-    kernel_call call = {.graph = &c->g, .node = n, .seq = c->g.seq, .accumulate = n->accumulate};
-    for (u32 k = 0; k < NODE_IN_MAX + NODE_OUT_MAX; k++) {
-      const bool in = k < NODE_IN_MAX;
-      const u32 at = in ? k : k - NODE_IN_MAX, tensor = in ? n->in[at] : n->out[at];
-      if (tensor == GRAPH_NONE) continue;
-      const graph_tensor *t = &c->tensors[tensor];
-      const bool shared = t->kind == TENSOR_PARAM || t->kind == TENSOR_PARAM_GRAD;
-      float *values = c->values[tensor] + (shared ? 0 : (size_t)s * c->g.seq * t->cols);
-      *(in ? &call.in[at] : &call.out[at]) = values;
-      *(in ? &call.in_cols[at] : &call.out_cols[at]) = t->cols;
-    }
-    kernels_naive()->run[n->op](&call);
-  }
-}
-
-static void compare(const linear_case *l, const weave_case *got, const weave_case *want, u32 tensor, double tolerance) {
-  const graph_tensor *t = &got->tensors[tensor];
-  const bool shared = t->kind == TENSOR_PARAM || t->kind == TENSOR_PARAM_GRAD;
-  const size_t count = (size_t)(shared ? t->rows : weave_case_tokens(got)) * t->cols;
+static void compare(const linear_case *l, const weave_case *got, float *const *want, u32 tensor, double tolerance) {
+  const size_t count = weave_case_elements(got, tensor);
   for (size_t i = 0; i < count; i++) {
-    const float a = got->values[tensor][i], b = want->values[tensor][i];
+    const float a = got->values[tensor][i], b = want[tensor][i];
     if (!(fabs((double)a - b) <= tolerance))
       fail_msg("%s: element %zu of %zu of tensor %u is %.9g, it should be %.9g", name_of(l, (char[NAME]){0}), i, count,
                tensor, a, b);
@@ -88,16 +67,15 @@ static void compare(const linear_case *l, const weave_case *got, const weave_cas
 // Returns cycles.
 static u64 check(const linear_case *l, bool whole, double tolerance) {
   u32 t[TENSORS_OF_CASE];
-  weave_case *got = case_of(l, whole, t), *want = case_of(l, whole, t);
-  expect(want);
+  weave_case *got = case_of(l, whole, t);
+  float **want = weave_case_define(got, kernels_naive());
   got->axpy_fp32 = l->axpy_fp32;
-  weave_case_run(got, l->machine ? l->machine : "cs3", l->width, l->height, l->type);
+  weave_support_run(got, l->machine ? l->machine : "cs3", l->width, l->height, l->type);
   const graph_node *n = &got->nodes[0];
   for (u32 k = 0; k < NODE_OUT_MAX; k++)
     if (n->out[k] != GRAPH_NONE) compare(l, got, want, n->out[k], tolerance);
   const u64 cycles = got->cycles;
   weave_case_end(got);
-  weave_case_end(want);
   return cycles;
 }
 
