@@ -46,28 +46,28 @@ static const kernel_row *find(const char *name) {
   return NULL;
 }
 
-static bool fail_name(const char *name, status *st) {
-  const char *names[COUNT_OF(rows)];
+void kernel_fail_name(const char *name, const char *const *names, u32 count, status *st) {
   text known = {0};
-  for (u32 i = 0; i < COUNT_OF(rows); i++) {
-    names[i] = rows[i].facts.name;
-    text_format(&known, "%s%s", i ? ", " : "", names[i]);
-  }
-  const char *near = text_nearest(name, names, COUNT_OF(rows));
+  for (u32 i = 0; i < count; i++) text_format(&known, "%s%s", i ? ", " : "", names[i]);
+  const char *near = text_nearest(name, names, count);
   status_fail(st, CODE_USAGE, "there is no kernel \"%.40s\"%s%s%s; there are %s", name, near ? ", did you mean \"" : "",
               near ? near : "", near ? "\"?" : "", text_get(&known));
   text_free(&known);
-  return false;
 }
 
-const kernel_facts *kernel_find(const char *name, status *st) {
+const kernel_facts *kernel_find(const char *name) {
   const kernel_row *row = find(name);
-  if (!row) fail_name(name, st);
   return row ? &row->facts : NULL;
 }
 
-// Whether the word is one of "a|b|c".
-static bool is_choice(const char *choices, const char *word) {
+static bool refuse_name(const char *name, status *st) {
+  const char *names[COUNT_OF(rows)];
+  for (u32 i = 0; i < COUNT_OF(rows); i++) names[i] = rows[i].facts.name;
+  kernel_fail_name(name, names, COUNT_OF(rows), st);
+  return false;
+}
+
+bool kernel_is_choice(const char *choices, const char *word) {
   size_t n = strlen(word);
   for (const char *p = choices; *p;) {
     size_t length = strcspn(p, "|");
@@ -85,9 +85,9 @@ bool kernel_pattern_is(const kernel_request *r, const char *pattern) {
 }
 
 bool kernel_build(const kernel_request *r, arena *a, kernel_case *ret_case, status *st) {
-  if (!kernel_find(r->name, st)) return false;
   const kernel_row *row = find(r->name);
-  if (r->pattern && !is_choice(row->facts.patterns, r->pattern))
+  if (!row) return refuse_name(r->name, st);
+  if (r->pattern && !kernel_is_choice(row->facts.patterns, r->pattern))
     return status_fail(st, CODE_USAGE, "kernel %s: there is no pattern \"%.40s\"%s%s", r->name, r->pattern,
                        *row->facts.patterns ? "; there are " : "", row->facts.patterns);
   if (r->type != DF_F32 && r->type != DF_F16 && r->type != DF_BF16)

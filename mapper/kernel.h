@@ -48,8 +48,11 @@ typedef struct kernel_facts {
   u32 width, height, words, tile, repeat; // unless stated
 } kernel_facts;
 u32 kernel_count(void);
-const kernel_facts *kernel_find(const char *name, status *st); // NULL and a sentence where there is none
+const kernel_facts *kernel_find(const char *name); // NULL: none
+// CODE_USAGE with the nearest of the names and all of them.
+void kernel_fail_name(const char *name, const char *const *names, u32 count, status *st);
 const kernel_facts *kernel_get(u32 index);
+bool kernel_is_choice(const char *choices, const char *word); // one of "a|b|c"
 
 // The largest sizes are dataflow_check's to refuse (CODE_CONFIG); an unknown name, a pattern or a grid that
 // the kernel has no form for is CODE_USAGE.

@@ -2,6 +2,7 @@
 #include "runtime/commands.h"
 #include "runtime/kernel_program.h"
 #include "runtime/kernel_run.h"
+#include "runtime/kernel_woven.h"
 #include "runtime/output.h"
 
 #include <ctype.h>
@@ -11,15 +12,15 @@
 
 // ---- what is asked for
 
-static bool read_grid(const command_call *c, kernel_request *r, status *st) {
+static bool read_grid(const command_call *c, u32 *ret_width, u32 *ret_height, status *st) {
   const char *word = command_value(c, "grid");
   if (!word) return true;
   char *end = NULL, *last = NULL;
   unsigned long w = strtoul(word, &end, 10), h = *end == 'x' ? strtoul(end + 1, &last, 10) : 0;
   if (!last || *last || w < 1 || h < 1 || w > 100000 || h > 100000)
     return status_fail(st, CODE_USAGE, "--grid: \"%.40s\" is not of the form WxH, such as 8x8", word);
-  r->width = (u32)w;
-  r->height = (u32)h;
+  *ret_width = (u32)w;
+  *ret_height = (u32)h;
   return true;
 }
 
@@ -30,13 +31,19 @@ static bool read_count(const command_call *c, const char *name, u32 *count, stat
   return true;
 }
 
+static bool read_type(const command_call *c, u32 *type, status *st) {
+  const char *word = command_value(c, "dtype");
+  return !word || kernel_type_parse(word, type) ||
+         status_fail(st, CODE_USAGE, "--dtype: \"%.20s\" is none of f32, f16, bf16", word);
+}
+
 // An option that the kernel does not look at would be silently ignored.
-static bool check_options(const command_call *c, const kernel_facts *k, status *st) {
-  static const char *const sized[] = {"grid", "words", "tile", "repeat"};
+static bool check_options(const command_call *c, const char *name, const char *looked_at, status *st) {
+  static const char *const sized[] = {"grid",    "words",  "tile",      "repeat", "features",
+                                      "outputs", "tokens", "sequences", "heads"};
   for (u32 i = 0; i < COUNT_OF(sized); i++)
-    if (command_value(c, sized[i]) && !strstr(k->options, sized[i]))
-      return status_fail(st, CODE_USAGE, "kernel %s does not look at --%s; it looks at %s", k->name, sized[i],
-                         k->options);
+    if (command_value(c, sized[i]) && !strstr(looked_at, sized[i]))
+      return status_fail(st, CODE_USAGE, "kernel %s does not look at --%s; it looks at %s", name, sized[i], looked_at);
   static const char *const of_program[] = {"input", "dump"};
   for (u32 i = 0; i < COUNT_OF(of_program); i++)
     if (command_value(c, of_program[i])) return status_fail(st, CODE_USAGE, "--%s goes with --program", of_program[i]);
@@ -44,8 +51,8 @@ static bool check_options(const command_call *c, const kernel_facts *k, status *
 }
 
 static bool read_request(const command_call *c, const run_spec *spec, kernel_request *r, status *st) {
-  const kernel_facts *k = kernel_find(command_argument(c, 0), st);
-  if (!k || !check_options(c, k, st)) return false;
+  const kernel_facts *k = kernel_find(command_argument(c, 0));
+  if (!check_options(c, k->name, k->options, st)) return false;
   *r = (kernel_request){.name = k->name,
                         .pattern = command_value(c, "pattern"),
                         .width = k->width,
@@ -55,11 +62,25 @@ static bool read_request(const command_call *c, const run_spec *spec, kernel_req
                         .repeat = k->repeat,
                         .random = command_flag(c, "seed"),
                         .seed = spec->top.seed};
-  const char *type = command_value(c, "dtype");
-  if (type && !kernel_type_parse(type, &r->type))
-    return status_fail(st, CODE_USAGE, "--dtype: \"%.20s\" is none of f32, f16, bf16", type);
-  return read_grid(c, r, st) && read_count(c, "words", &r->words, st) && read_count(c, "tile", &r->tile, st) &&
+  return read_type(c, &r->type, st) && read_grid(c, &r->width, &r->height, st) &&
+         read_count(c, "words", &r->words, st) && read_count(c, "tile", &r->tile, st) &&
          read_count(c, "repeat", &r->repeat, st);
+}
+
+static bool read_woven(const command_call *c, const run_spec *spec, kernel_woven_request *r, status *st) {
+  const kernel_woven_facts *k = kernel_woven_find(command_argument(c, 0));
+  if (!check_options(c, k->name, k->options, st)) return false;
+  *r = (kernel_woven_request){.name = k->name,
+                              .pattern = command_value(c, "pattern"),
+                              .width = 4,
+                              .height = 4,
+                              .random = command_flag(c, "seed"),
+                              .seed = spec->top.seed};
+  bool ok = read_type(c, &r->type, st) && read_grid(c, &r->width, &r->height, st);
+#define READ(size) ok = ok && read_count(c, #size, &r->size, st);
+  KERNEL_WOVEN_SIZES(READ)
+#undef READ
+  return ok;
 }
 
 // ---- what is looked at
@@ -160,23 +181,50 @@ static void add_view(json_t *d, const kernel_view *v) {
   if (v->memory_json) json_object_set(d, "memory", v->memory_json);
 }
 
-static void print_outcome(const run_spec *spec, const kernel_request *r, const kernel_outcome *o) {
-  output_format("%s%s%s on %ux%u PEs of %s, %s", r->name, r->pattern ? " " : "", r->pattern ? r->pattern : "", r->width,
-                r->height, spec->machine.preset, kernel_type_name(r->type));
-  if (strstr(kernel_find(r->name, NULL)->options, "words")) output_format(", %u elements", r->words);
-  if (strstr(kernel_find(r->name, NULL)->options, "tile")) output_format(", tile %u", r->tile);
-  output_text("\n");
+static void print_outcome(const kernel_outcome *o) {
   print_counts(&o->fabric, o->wall_s);
   output_format("  rate        %.4g %s\n", o->rate, o->rate_unit);
   if (o->equal)
     output_format("  reference   equal in all %llu values\n", (unsigned long long)o->compared);
   else
-    output_format("  reference   largest deviation %.3g of %llu values, %s %.3g; the first is %s\n", o->largest,
-                  (unsigned long long)o->compared,
+    output_format("  reference   largest deviation %.3g%s, of %llu values, %s %.3g; the first is %s\n", o->largest,
+                  o->relative ? " of the largest value" : "", (unsigned long long)o->compared,
                   o->pass ? "within the rounding bound" : "MORE than rounding explains,", o->tolerance, o->where);
 }
 
-static void print_outcome_json(const run_spec *spec, const kernel_request *r, const kernel_outcome *o,
+static void add_outcome(json_t *d, const kernel_outcome *o) {
+  json_object_set_new(d, "rate", output_real(o->rate));
+  json_object_set_new(d, "rate_unit", json_string(o->rate_unit));
+  json_object_set_new(d, "equal", json_boolean(o->equal));
+  json_object_set_new(d, "largest_deviation", output_real(o->largest));
+  json_object_set_new(d, "tolerance", output_real(o->tolerance));
+  json_object_set_new(d, "deviation_is_relative", json_boolean(o->relative));
+  json_object_set_new(d, "pass", json_boolean(o->pass));
+}
+
+static bool judge(const char *name, const kernel_outcome *o, status *st) {
+  return o->pass || status_fail(st, CODE_CHECK, "kernel %s: %s differs from the reference, by %.3g at most", name,
+                                o->where, o->largest);
+}
+
+static void print_text(text *page) {
+  output_text(text_get(page));
+  text_free(page);
+}
+
+// ---- kernels of the library
+
+static void print_library(const run_spec *spec, const kernel_request *r, const kernel_outcome *o) {
+  const char *options = kernel_find(r->name)->options;
+  output_format("%s%s%s on %ux%u PEs of %s, %s", r->name, r->pattern ? " " : "", r->pattern ? r->pattern : "", r->width,
+                r->height, spec->machine.preset, kernel_type_name(r->type));
+  if (strstr(options, "words")) output_format(", %u elements", r->words);
+  if (strstr(options, "tile")) output_format(", tile %u", r->tile);
+  output_text("\n");
+  print_outcome(o);
+}
+
+static void print_library_json(const run_spec *spec, const kernel_request *r, const kernel_outcome *o,
                                const kernel_view *v) {
   json_t *d = fabric_json(spec, &o->fabric, o->wall_s);
   json_object_set_new(d, "kernel", json_string(r->name));
@@ -185,19 +233,12 @@ static void print_outcome_json(const run_spec *spec, const kernel_request *r, co
   json_object_set_new(d, "dtype", json_string(kernel_type_name(r->type)));
   json_object_set_new(d, "words", json_integer(r->words));
   json_object_set_new(d, "tile", json_integer(r->tile));
-  json_object_set_new(d, "rate", output_real(o->rate));
-  json_object_set_new(d, "rate_unit", json_string(o->rate_unit));
-  json_object_set_new(d, "equal", json_boolean(o->equal));
-  json_object_set_new(d, "largest_deviation", output_real(o->largest));
-  json_object_set_new(d, "tolerance", output_real(o->tolerance));
-  json_object_set_new(d, "pass", json_boolean(o->pass));
+  add_outcome(d, o);
   add_view(d, v);
   output_json(d);
 }
 
-// ---- kernels of the library
-
-static bool run_kernel(const command_call *c, const run_spec *spec, const machine *m, kernel_view *v, status *st) {
+static bool run_library(const command_call *c, const run_spec *spec, const machine *m, kernel_view *v, status *st) {
   kernel_request r;
   if (!read_request(c, spec, &r, st)) return false;
   r.machine = m;
@@ -206,20 +247,67 @@ static bool run_kernel(const command_call *c, const run_spec *spec, const machin
     text page = {0};
     if (!kernel_build(&r, c->memory, &k, st)) return false;
     dataflow_print(&k.program, &page);
-    output_text(text_get(&page));
-    text_free(&page);
+    print_text(&page);
     return true;
   }
   kernel_outcome o;
   const bool ran = kernel_run(&r, m, &(kernel_how){.view = v}, &o, st);
   if (ran && v->json)
-    print_outcome_json(spec, &r, &o, v);
+    print_library_json(spec, &r, &o, v);
   else if (ran)
-    print_outcome(spec, &r, &o);
+    print_library(spec, &r, &o);
   show_view(v);
-  if (!ran) return false;
-  return o.pass || status_fail(st, CODE_CHECK, "kernel %s: %s differs from the reference, by %.3g at most", r.name,
-                               o.where, o.largest);
+  return ran && judge(r.name, &o, st);
+}
+
+// ---- operations of the training step
+
+static void print_woven(const run_spec *spec, const kernel_woven_request *r, const kernel_outcome *o) {
+  const char *options = kernel_woven_find(r->name)->options;
+  output_format("%s%s%s on %ux%u PEs of %s, %s, %u features", r->name, r->pattern ? " " : "",
+                r->pattern ? r->pattern : "", r->width, r->height, spec->machine.preset, kernel_type_name(r->type),
+                r->features);
+  if (strstr(options, "outputs")) output_format(" and %u outputs", r->outputs);
+  if (strstr(options, "heads")) output_format(" in %u heads", r->heads);
+  output_format(", %u x %u tokens\n", r->sequences, r->tokens);
+  print_outcome(o);
+}
+
+static void print_woven_json(const run_spec *spec, const kernel_woven_request *r, const kernel_outcome *o) {
+  const char *options = kernel_woven_find(r->name)->options;
+  json_t *d = fabric_json(spec, &o->fabric, o->wall_s);
+  json_object_set_new(d, "kernel", json_string(r->name));
+  if (r->pattern) json_object_set_new(d, "pattern", json_string(r->pattern));
+  json_object_set_new(d, "grid", json_pack("[I,I]", (json_int_t)r->width, (json_int_t)r->height));
+  json_object_set_new(d, "dtype", json_string(kernel_type_name(r->type)));
+#define SHOW(size)                                                                                                     \
+  if (strstr(options, #size)) json_object_set_new(d, #size, json_integer(r->size));
+  KERNEL_WOVEN_SIZES(SHOW)
+#undef SHOW
+  add_outcome(d, o);
+  output_json(d);
+}
+
+static bool run_woven(const command_call *c, const run_spec *spec, const machine *m, const kernel_view *v, status *st) {
+  kernel_woven_request r;
+  if (v->watched || v->memory)
+    return status_fail(st, CODE_USAGE, "--trace-pes and --pe look at kernels of the library and programs, not at %s",
+                       command_argument(c, 0));
+  if (!read_woven(c, spec, &r, st)) return false;
+  r.machine = m;
+  if (command_flag(c, "print")) {
+    text page = {0};
+    const bool ok = kernel_woven_print(&r, &page, st);
+    print_text(&page);
+    return ok;
+  }
+  kernel_outcome o;
+  if (!kernel_woven_run(&r, &o, st)) return false;
+  if (command_flag(c, "json"))
+    print_woven_json(spec, &r, &o);
+  else
+    print_woven(spec, &r, &o);
+  return judge(r.name, &o, st);
 }
 
 // ---- programs of the user's own
@@ -288,12 +376,29 @@ static bool run_program(const command_call *c, const run_spec *spec, const machi
 
 // ---- the command
 
+static void list_kernel(const char *name, const char *sentence, const char *patterns, const char *looked_at) {
+  output_format("%-15s %-67s %-27s %s\n", name, sentence, patterns, looked_at);
+}
+
 static void list_kernels(void) {
-  output_format("%-10s %-67s %-27s %s\n", "kernel", "does", "--pattern", "looks at");
+  list_kernel("kernel", "does", "--pattern", "looks at");
   for (u32 i = 0; i < kernel_count(); i++) {
     const kernel_facts *k = kernel_get(i);
-    output_format("%-10s %-67s %-27s %s\n", k->name, k->sentence, k->patterns, k->options);
+    list_kernel(k->name, k->sentence, k->patterns, k->options);
   }
+  output_text("operations of a training step, as the fabric runs them (engine.name=fabric):\n");
+  for (u32 i = 0; i < kernel_woven_count(); i++) {
+    const kernel_woven_facts *k = kernel_woven_get(i);
+    list_kernel(k->name, k->sentence, k->patterns, k->options);
+  }
+}
+
+static bool refuse_name(const command_call *c, const char *name, status *st) {
+  const u32 library = kernel_count(), count = library + kernel_woven_count();
+  const char **names = arena_array(c->memory, const char *, count);
+  for (u32 i = 0; i < count; i++) names[i] = i < library ? kernel_get(i)->name : kernel_woven_get(i - library)->name;
+  kernel_fail_name(name, names, count, st);
+  return false;
 }
 
 static bool run(const command_call *c, status *st) {
@@ -305,16 +410,19 @@ static bool run(const command_call *c, status *st) {
   if (name && strcmp(name, "manual") == 0) {
     text page = {0};
     dataflow_manual(&page);
-    output_text(text_get(&page));
-    text_free(&page);
+    print_text(&page);
     return true;
   }
+  const bool own = command_flag(c, "program"), woven = !own && kernel_woven_find(name);
+  if (!own && !woven && !kernel_find(name)) return refuse_name(c, name, st);
   run_spec *spec = arena_array(c->memory, run_spec, 1);
   machine *m = arena_array(c->memory, machine, 1);
   kernel_view v;
   if (!read_view(c, &v, st) || !command_run_spec(c, NULL, spec, st) || !machine_build(&spec->machine, m, st))
     return false;
-  const bool ok = command_flag(c, "program") ? run_program(c, spec, m, &v, st) : run_kernel(c, spec, m, &v, st);
+  const bool ok = own     ? run_program(c, spec, m, &v, st)
+                  : woven ? run_woven(c, spec, m, &v, st)
+                          : run_library(c, spec, m, &v, st);
   kernel_view_free(&v);
   return ok;
 }
@@ -323,6 +431,11 @@ static const command_option options[] = {
     {"grid", "WxH", "PEs along x and y", NULL},
     {"tile", "N", "rows and columns of a tile", NULL},
     {"words", "N", "elements of a message or vector", NULL},
+    {"features", "N", "of an operation's tokens", NULL},
+    {"outputs", "N", "features on the other side of a linear layer", NULL},
+    {"tokens", "N", "of a sequence", NULL},
+    {"sequences", "N", "at once", NULL},
+    {"heads", "N", "of attention", NULL},
     {"dtype", "TYPE", "f32 (default), f16 or bf16", NULL},
     {"pattern", "NAME", "the form of the kernel, where it has several", NULL},
     {"repeat", "N", "how often the instruction or product runs", NULL},
@@ -348,9 +461,10 @@ const command cmd_kernel = {
                  {"weft kernel --program chain.weft --input words=numbers.txt --dump total", "a program of one's own"},
                  {"weft kernel p2p --grid 4x1 --trace-pes 0:4,0:1 --trace-window 0:60 --pe 3,0",
                   "every task, instruction and wavelet of four PEs, and what the last one holds"}},
-    .details =
-        "Without a name: the kernels. manual: the instructions and the text form of programs (docs/PROGRAM.md).\n"
-        "Exit code 1 when a result differs from the reference by more than rounding explains.",
+    .details = "Without a name: the kernels. Operations of a training step look at sizes of their own, as in\n"
+               "  weft kernel attention --grid 6x4 --features 24 --heads 3 --tokens 12 --dtype bf16 --seed 1\n"
+               "manual: the instructions and the text form of programs (docs/PROGRAM.md).\n"
+               "Exit code 1 when a result differs from the reference by more than rounding explains.",
     .options = options,
     .option_count = COUNT_OF(options),
     .groups = COMMAND_JSON,

@@ -12,6 +12,7 @@ typedef struct kernel_outcome {
   // against the reference
   bool checked, equal, pass;
   double largest, tolerance; // deviation
+  bool relative;             // both: of the largest value of the result
   u64 compared;
   char where[80]; // the first that differs
 } kernel_outcome;

@@ -46,8 +46,7 @@ u32 weave_case_tensor(weave_case *c, tensor_kind kind, u32 rows, u32 cols) {
   const u32 i = c->g.tensor_count++;
   require(i < WEAVE_CASE_TENSORS);
   graph_tensor *t = &c->tensors[i];
-  *t = (graph_tensor){
-      .kind = kind, .rows = rows, .cols = cols, .layer = 0, .twin = GRAPH_NONE, .producer = GRAPH_NONE};
+  *t = (graph_tensor){.kind = kind, .rows = rows, .cols = cols, .layer = 0, .twin = GRAPH_NONE, .producer = GRAPH_NONE};
   if (!is_shared(t)) t->rows = c->g.seq;
   if (kind == TENSOR_TOKENS)
     c->ids[i] = arena_array(c->memory, u32, weave_case_elements(c, i));

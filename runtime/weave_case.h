@@ -45,7 +45,7 @@ graph_node *weave_case_node(weave_case *c, graph_op op, double scale, const u32 
 // Fills a tensor: small whole numbers (-3 to 3) or numbers in [-1, 1) that F16 and BF16 hold exactly.
 float *weave_case_fill(weave_case *c, u32 tensor, u64 seed, bool whole);
 u32 *weave_case_ids(weave_case *c, u32 tensor, u64 seed, u32 below);
-u32 weave_case_tokens(const weave_case *c);                // of all sequences
+u32 weave_case_tokens(const weave_case *c);                  // of all sequences
 size_t weave_case_elements(const weave_case *c, u32 tensor); // of all sequences
 
 // What a table's operations make of copies of the values as they are before the run; by tensor, in the case's memory.
