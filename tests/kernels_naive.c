@@ -36,9 +36,10 @@ static void layernorm(const kernel_call *c) {
   for (size_t t = 0; t < c->seq; t++) {
     const float *x = c->in[0] + t * n;
     double mean = 0, var = 0;
-    for (size_t i = 0; i < n; i++) mean += x[i] / (double)n;
-    for (size_t i = 0; i < n; i++) var += (x[i] - mean) * (x[i] - mean) / (double)n;
-    double rstd = 1 / sqrt(var + c->graph->model.ln_eps);
+    for (size_t i = 0; i < n; i++) mean += x[i];
+    mean /= (double)n;
+    for (size_t i = 0; i < n; i++) var += (x[i] - mean) * (x[i] - mean);
+    double rstd = 1 / sqrt(var / (double)n + c->graph->model.ln_eps);
     for (size_t i = 0; i < n; i++)
       put(c, 0, t * n + i, (x[i] - mean) * rstd * c->in[1][i] + (c->in[2] ? c->in[2][i] : 0));
     put(c, 1, 2 * t, mean);
@@ -255,9 +256,11 @@ static void layernorm_grad_x(const kernel_call *c, size_t t) {
   double mean = c->in[3][2 * t], rstd = c->in[3][2 * t + 1], plain = 0, with_x = 0;
   for (size_t i = 0; i < n; i++) {
     double d = (double)dy[i] * g[i];
-    plain += d / (double)n;
-    with_x += d * (x[i] - mean) * rstd / (double)n;
+    plain += d;
+    with_x += d * (x[i] - mean) * rstd;
   }
+  plain /= (double)n;
+  with_x /= (double)n;
   for (size_t i = 0; i < n; i++)
     put(c, 0, t * n + i, rstd * ((double)dy[i] * g[i] - plain - (x[i] - mean) * rstd * with_x));
 }
