@@ -45,11 +45,28 @@ static void read_log(const fabric *f, const fabric_watch *w, fabric_outcome *o) 
   }
 }
 
+// What a router had to do adds up to what all did.
+static u64 hash_load(const fabric_load *load, u32 pes, const fabric_result *r) {
+  u64 hops = 0, busy = 0;
+  for (u32 i = 0; i < pes; i++) {
+    hops += load->hops[i];
+    busy = load->busy[i] > busy ? load->busy[i] : busy;
+  }
+  assert_true(hops == r->counts.hops);
+  assert_true(busy == r->busy);
+  return hash_bytes(hash_bytes(HASH_START, load->hops, pes * sizeof(u64)), load->busy, pes * sizeof(u64));
+}
+
 fabric_outcome fabric_try(const dataflow *d, const machine *m, const fabric_how *how) {
   fabric_outcome o;
   memset(&o, 0, sizeof o);
   arena *a = arena_create("fabric");
-  fabric *f = fabric_open(d, m, &how->options, a, &o.st);
+  arena *loads = arena_create("load");
+  const u32 pes = d->width * d->height;
+  const fabric_load load = {arena_array(loads, u64, pes), arena_array(loads, u64, pes)};
+  fabric_options options = how->options;
+  options.load = &load;
+  fabric *f = fabric_open(d, m, &options, a, &o.st);
   if (!f) fail_msg("%s", o.st.text);
   if (how->before) how->before(f, how->of);
   size_t taken = arena_bytes(a);
@@ -59,6 +76,8 @@ fabric_outcome fabric_try(const dataflow *d, const machine *m, const fabric_how 
   if (how->after) how->after(f, how->of);
   o.state = hash_state(f, d);
   if (how->options.watch) read_log(f, how->options.watch, &o);
+  o.load = hash_load(&load, pes, &o.result);
+  arena_destroy(loads);
   arena_destroy(a);
   return o;
 }
@@ -67,12 +86,15 @@ void fabric_same(const fabric_outcome *a, const fabric_outcome *b, const char *w
   const fabric_result *x = &a->result, *y = &b->result;
   if (strcmp(a->st.text, b->st.text))
     fail_msg("%s, seed %llu: \"%s\" and \"%s\"", what, (unsigned long long)seed, a->st.text, b->st.text);
-  if (x->cycles != y->cycles || memcmp(&x->counts, &y->counts, sizeof x->counts) || x->received != y->received || a->state != b->state)
+  if (x->cycles != y->cycles || memcmp(&x->counts, &y->counts, sizeof x->counts) || x->received != y->received || a->state != b->state || a->load != b->load)
     fail_msg("%s, seed %llu: cycles %llu and %llu, hops %llu and %llu, received %llu and %llu, wavelets %llu and %llu, state %llx and %llx", what,
              (unsigned long long)seed, (unsigned long long)x->cycles, (unsigned long long)y->cycles,
              (unsigned long long)x->counts.hops, (unsigned long long)y->counts.hops, (unsigned long long)x->received,
              (unsigned long long)y->received, (unsigned long long)x->counts.wavelets, (unsigned long long)y->counts.wavelets,
              (unsigned long long)a->state, (unsigned long long)b->state);
+  if (memcmp(&x->entered, &y->entered, sizeof x->entered) || memcmp(&x->sent, &y->sent, sizeof x->sent) ||
+      memcmp(&x->left, &y->left, sizeof x->left))
+    fail_msg("%s, seed %llu: wavelets come and go at other times", what, (unsigned long long)seed);
 }
 
 // ---- a program on the desk

@@ -11,6 +11,7 @@ typedef struct fabric_outcome {
   bool ok;
   status st;
   fabric_result result;
+  u64 load;  // hash of what each router and each PE had to do
   u64 state; // hash of every PE's memory and of what left at the ports
   u64 log;   // hash of what was seen, where there was a watch
   u32 entries, left_out;

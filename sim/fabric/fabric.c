@@ -232,6 +232,7 @@ fabric *fabric_open(const dataflow *d, const machine *m, const fabric_options *o
   s->queue_words = m->spec.queue_words;
   s->ramp_ticks = (u32)lround(m->spec.wavelet_cycles * TICKS);
   u32 strips = strips_for(d, o);
+  s->load = o ? o->load : NULL;
   s->turned = strips > 1 && (d->height < strips || (d->width >= strips && runs_along_columns(d)));
   s->line = s->turned ? s->height : s->width;
   for (u32 i = 0; i < 4; i++) s->offset[i] = fabric_neighbour(s, 0, 1u << i);
@@ -290,6 +291,16 @@ void fabric_flip(fabric *f, u64 nth_hop, u32 bit) {
   for (u32 i = 0; i < f->strip_count; i++) f->strips[i].flip = &f->flip;
 }
 
+static void add_stretch(fabric_stretch *to, const fabric_stretch *other) {
+  if (!other->until) return;
+  if (!to->until || other->from < to->from) to->from = other->from;
+  if (other->until > to->until) to->until = other->until;
+}
+
+static void add_busy(const strip *s, const unit *u) {
+  if (s->load) s->load->busy[(size_t)u->y * s->width + u->x] += u->busy / TICKS;
+}
+
 static fabric_result result_of(const fabric *f) {
   fabric_result r = {.stepped = f->stepped};
   u64 end = 0;
@@ -297,9 +308,14 @@ static fabric_result result_of(const fabric *f) {
     const strip *s = &f->strips[i];
     sim_counts_add(&r.counts, &s->result.counts);
     r.received += s->result.received;
+    add_stretch(&r.entered, &s->result.entered);
+    add_stretch(&r.sent, &s->result.sent);
+    add_stretch(&r.left, &s->result.left);
     if (s->end > end) end = s->end;
-    for (u32 u = s->first_unit; u < s->first_unit + s->unit_count; u++)
+    for (u32 u = s->first_unit; u < s->first_unit + s->unit_count; u++) {
       if (s->unit[u].busy / TICKS > r.busy) r.busy = s->unit[u].busy / TICKS;
+      add_busy(s, &s->unit[u]);
+    }
   }
   r.cycles = (end + TICKS - 1) / TICKS;
   return r;
@@ -309,6 +325,7 @@ bool fabric_run(fabric *f, u64 max_cycles, fabric_result *ret_result, status *st
   f->most = max_cycles;
   stretch_run(f);
   strips_settle(f);
+  for (u32 i = 0; i < f->strip_count; i++) pipes_load(&f->strips[i]);
   *ret_result = result_of(f);
   if (stall_report_fault(f, st)) return false;
   if (f->next != NEVER) stall_report(f, false, st);

@@ -14,11 +14,16 @@
 
 typedef struct fabric fabric;
 
+typedef struct fabric_stretch { // of cycles; until 0: there was none
+  u64 from, until;
+} fabric_stretch;
+
 typedef struct fabric_result {
   u64 cycles; // until the last instruction has completed and the last wavelet has arrived
   sim_counts counts;
   u64 received; // wavelets that PEs and ports took (a multicast counts at each)
   u64 stepped;  // cycles that were walked through; the others were skipped. Options may change it
+  fabric_stretch entered, sent, left; // wavelets at input ports, from PEs, at output ports: from the first to the last
   u64 busy;     // that the busiest PE's vector instructions worked or were being set up, overlapping set-ups added
 } fabric_result;
 
@@ -61,6 +66,11 @@ typedef struct fabric_entry {
   u32 order;                    // in the log
 } fabric_entry;
 
+typedef struct fabric_load { // per PE, row by row; a run adds its own
+  u64 *hops; // wavelets that left the router by a link
+  u64 *busy; // cycles of the PE's vector instructions, as fabric_result
+} fabric_load;
+
 typedef struct fabric_options {
   const fabric_watch *watch; // NULL: nobody looks. No pipe leads through PEs that are watched
   bool walk; // every wavelet hop by hop, the definition; otherwise streams that nothing disturbs go through pipes
@@ -68,6 +78,7 @@ typedef struct fabric_options {
   // walked by one thread. 0: as many as OpenMP says, but a strip has FABRIC_STRIP_WORK at least, so small grids get
   // one.
   u32 threads;
+  const fabric_load *load; // NULL: nobody asks
   bool always; // for tests: threads in every stretch, gain or not
 } fabric_options;
 enum { FABRIC_STRIP_WORK = 2048, FABRIC_PE_WORK = 4 }; // in lanes on a route; a PE with code counts as so many

@@ -59,6 +59,7 @@ typedef struct pipe {
   u32 inside;       // while open: how many
   u32 head, count, room;
   u64 places;       // of its ring
+  u64 passed;       // wavelets that left it by its end
 } pipe;
 
 typedef struct operand {
@@ -199,6 +200,7 @@ typedef struct strip {
   port_state *ports;
   u32 *port_of; // per router x 4: first output port there; NOBODY
   flip *flip;
+  const fabric_load *load; // NULL
   // its own
   struct strip *before, *after; // NULL at the edge of the grid
   u32 first_router, router_count, first_unit, unit_count;
@@ -306,6 +308,7 @@ bool pipes_open(fabric *f, arena *a, status *st);
 void pipes_decide(strip *s);
 void pipes_burst(strip *s);     // those whose end was blocked in the cycle before
 void pipes_burst_all(strip *s); // every wavelet into its router
+void pipes_load(strip *s);      // adds what went through pipes to the load
 bool pipe_has_room(strip *s, u32 index);
 u32 pipe_room_from(strip *s, u32 index); // cycle from which it has room
 void pipe_push(strip *s, u32 index, u32 data, u32 ready, bool control);
@@ -370,6 +373,15 @@ static inline void lane_push(strip *s, u32 router, u32 color, u32 data, u32 read
     s->pipes[index].inside++;
   }
   lane_put(s, router, color, data, ready, control);
+}
+
+static inline void stretch_note(fabric_stretch *stretch, u64 cycle) {
+  if (!stretch->until) stretch->from = cycle;
+  stretch->until = cycle + 1;
+}
+
+static inline void load_add(const strip *s, u32 router, u64 hops) {
+  if (s->load) s->load->hops[(size_t)router_y(s, router) * s->width + router_x(s, router)] += hops;
 }
 
 static inline bool wave_is_due(const wave *w, u64 now) { return (i32)(w->ready - (u32)now) <= 0; }

@@ -160,6 +160,7 @@ static void burst(strip *s, u32 index) {
     if (hops > p->length - 1) hops = p->length - 1;
     w.ready += hops * s->hop;
     s->result.counts.hops += hops;
+    for (u32 k = 0; s->load && k < hops; k++) load_add(s, routers[k], 1);
     u64 moved = (u64)((i64)s->now + (i32)(w.ready - (u32)s->now)) - s->hop; // its last hop
     if (hops && moved > s->last) s->last = moved;
     lane_put(s, routers[hops], p->color, w.data, w.ready, w.control);
@@ -187,6 +188,15 @@ void pipe_pop(strip *s, u32 index) {
   p->head = (p->head + 1) % p->room;
   if (--p->count == 0) set_on(s, index, false);
   s->result.counts.hops += p->length - 1;
+  p->passed++;
+}
+
+void pipes_load(strip *s) {
+  for (u32 i = 0; s->load && i < s->pipe_count; i++) {
+    const pipe *p = &s->pipes[s->first_pipe + i];
+    for (u32 at = p->first; at != p->last; at = fabric_neighbour(s, at, lane_at(s, at, p->color)->tx))
+      load_add(s, at, p->passed);
+  }
 }
 
 const wave *pipe_head(const strip *s, u32 index) {

@@ -251,6 +251,7 @@ static void apply_host(strip *s, const move *m, const wave *w) {
   port_state *p = &s->ports[m->to];
   s->result.counts.hops++;
   s->result.received++;
+  stretch_note(&s->result.left, s->now);
   if (!w->control && p->at < s->d->ports[m->to].wavelets) p->words[p->at++] = w->data;
   u64 there = (s->now + s->hop) * TICKS;
   if (there > s->end) s->end = there;
@@ -264,6 +265,7 @@ static const wave *head_of(const strip *s, const move *m) {
 static void apply(strip *s, const move *m) {
   const wave *w = head_of(s, m);
   if (s->watch) watch_pass(s, m, w);
+  if (m->kind != MOVE_RAMP) load_add(s, m->router, 1);
   if (m->kind == MOVE_RAMP)
     apply_ramp(s, m, w);
   else if (m->kind == MOVE_HOST)

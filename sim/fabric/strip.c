@@ -75,6 +75,7 @@ static void step_ports(strip *s) {
     lane_push(s, state->router, state->lane, state->words[state->at++], (u32)s->now + s->hop, false);
     if (s->watch) watch_entry(s, state->router, state->lane, p->port);
     s->result.counts.wavelets++;
+    stretch_note(&s->result.entered, s->now);
     s->progress = true;
   }
 }

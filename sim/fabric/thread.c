@@ -280,6 +280,7 @@ static void send_word(strip *s, unit *u, const thread *t, u32 word) {
   lane_push(s, u->router, t->to.color, word, (u32)s->now + 1 + s->ramp, false);
   if (s->watch) watch_send(s, u, t->to.color, word, false);
   s->result.counts.wavelets++;
+  stretch_note(&s->result.sent, s->now);
 }
 
 static void take_datapath(strip *s, unit *u, u64 ticks) {

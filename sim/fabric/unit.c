@@ -102,6 +102,7 @@ static bool send_one(strip *s, unit *u, const df_instruction *i, u32 data, bool 
   lane_push(s, u->router, color, data, (u32)s->now + s->send + s->ramp, control);
   if (s->watch) watch_send(s, u, color, data, control);
   s->result.counts.wavelets++;
+  stretch_note(&s->result.sent, s->now);
   return true;
 }
 
