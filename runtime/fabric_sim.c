@@ -1,6 +1,7 @@
 // A step of the fabric told as the other engine tells it.
 #include "runtime/fabric_sim.h"
 
+#include "runtime/fabric_maps.h"
 #include "runtime/fabric_step.h"
 
 #include <math.h>
@@ -64,6 +65,20 @@ static u64 words_of(const woven_phase *p, bool out) {
   return words;
 }
 
+// Parameters whose gradient this node writes last.
+static u64 params_completed(const graph *g, u32 node) {
+  u64 params = 0;
+  for (u32 p = 0; p < g->param_count; p++) {
+    const graph_tensor *t = &g->tensors[g->params[p]];
+    u32 last = GRAPH_NONE;
+    for (u32 n = 0; n < g->backward_end; n++)
+      for (u32 k = 0; k < NODE_OUT_MAX; k++)
+        if (g->nodes[n].out[k] == t->twin) last = n;
+    if (last == node) params += (u64)t->rows * t->cols;
+  }
+  return params;
+}
+
 static void fill_program(const fabric_step *f, arena *a, step_sim *s) {
   const woven *w = fabric_step_woven(f);
   program_phase *phases = arena_array(a, program_phase, w->phase_count);
@@ -78,6 +93,7 @@ static void fill_program(const fabric_step *f, arena *a, step_sim *s) {
                                 .iterations = 1,
                                 .stream_in = words_of(p, false),
                                 .stream_out = words_of(p, true),
+                                .update_params = params_completed(&s->graph, p->node),
                                 .sram_bytes = w->data_bytes};
     snprintf(phases[i].origin, sizeof phases[i].origin, "%s", node->name);
   }
@@ -91,6 +107,34 @@ static void fill_program(const fabric_step *f, arena *a, step_sim *s) {
                          .code_bytes = w->code_bytes,
                          .systems = 1};
   snprintf(s->program.name, sizeof s->program.name, "woven step");
+}
+
+// MemoryX updates parameters once their gradient is complete, at its rate, one group after the other; returns what is
+// left of that when the wafer is done, and the way back to the first weight of the next step.
+static double update_params(const step_sim *s, double wafer_cycles, step_activity *phases) {
+  const machine_spec *m = &s->machine.spec;
+  double host = 0;
+  for (u32 i = 0; i < s->program.phase_count; i++) {
+    const u64 params = s->program.phases[i].update_params;
+    if (!params) continue;
+    step_stretch *at = &phases[i].update;
+    at->from = fmax(host, s->result.spans[i].end_cycle + wafer_cycles - s->result.first_repeat_cycles);
+    at->until = host = at->from + timing_cycles(&s->machine, (double)params / m->memoryx_params_per_s);
+  }
+  return fmax(0, host - wafer_cycles) + timing_cycles(&s->machine, m->memoryx_latency_s);
+}
+
+static step_stretch stretch_of(const fabric_phase_time *t, const fabric_stretch *own) {
+  return own->until ? (step_stretch){(double)(t->start + own->from), (double)(t->start + own->until)}
+                    : (step_stretch){0};
+}
+
+static void fill_activity(const fabric_step *f, step_activity *phases) {
+  const fabric_phase_time *times = fabric_step_times(f);
+  for (u32 i = 0; i < fabric_step_woven(f)->phase_count; i++)
+    phases[i] = (step_activity){.in = stretch_of(&times[i], &times[i].entered),
+                                .reduce = stretch_of(&times[i], &times[i].sent),
+                                .out = stretch_of(&times[i], &times[i].left)};
 }
 
 static void fill_result(const fabric_step *f, arena *a, step_sim *s) {
@@ -122,14 +166,31 @@ static void fill_result(const fabric_step *f, arena *a, step_sim *s) {
   e->compute_busy_cycles = e->by_resource[RESOURCE_COMPUTE];
 }
 
+static void fill_fabric(const fabric_step *f, arena *a, step_sim *s) {
+  const woven *w = fabric_step_woven(f);
+  const double on_wafer = (double)fabric_step_cycles(f);
+  step_activity *phases = arena_array(a, step_activity, w->phase_count);
+  step_fabric *own = arena_array(a, step_fabric, 1);
+  *own = (step_fabric){.phases = phases, .width = w->width, .height = w->height};
+  fill_activity(f, phases);
+  fabric_maps(f, a, own->maps);
+  s->fabric = own;
+  s->result.host_cycles = update_params(s, on_wafer, phases);
+  s->result.by_resource[RESOURCE_HOST] = s->result.host_cycles;
+  s->result.cycles = on_wafer + s->result.host_cycles;
+}
+
 bool fabric_sim_run(const run_spec *r, arena *a, step_sim *s, status *st) {
   if (r->top.systems != 1)
     return status_fail(st, CODE_CONFIG, "systems: the fabric runs one wafer, not %u; engine.name=flow models several",
                        r->top.systems);
-  fabric_step *f = fabric_step_open(fabric_step_wanted(r, &s->graph, &s->machine, a), a, st);
+  fabric_step_setup setup = *fabric_step_wanted(r, &s->graph, &s->machine, a);
+  setup.load = true;
+  fabric_step *f = fabric_step_open(&setup, a, st);
   if (!f || !run_zeros(r, &s->graph, f, st)) return false;
   fill_plan(r, f, s);
   fill_program(f, a, s);
   fill_result(f, a, s);
+  fill_fabric(f, a, s);
   return true;
 }

@@ -25,6 +25,7 @@ struct fabric_step {
   float *entering, *leaving; // the embedding's output and its gradient, [token][width] of a microbatch
   float loss;
   u32 entering_tensor, leaving_tensor;
+  fabric_load load; // of the first kind
   u64 cycles, flip_at;
   u32 flip_phase;
   trainer_source source;
@@ -32,6 +33,10 @@ struct fabric_step {
   void *user;
   status st;
 };
+
+static u32 grid_pes(const fabric_step *f) {
+  return f->kinds[0].step.width * f->kinds[0].step.height;
+}
 
 static const graph_node *find_node(const graph *g, graph_op op) {
   for (u32 n = 0; n < g->backward_end; n++)
@@ -116,6 +121,10 @@ fabric_step *fabric_step_open(const fabric_step_setup *s, arena *a, status *st) 
   const size_t values = (size_t)f->kinds[0].step.tokens.sequences * s->graph->seq * s->graph->model.width;
   f->entering = arena_take_big(a, values * sizeof(float), "the embedding's output", st);
   f->leaving = arena_take_big(a, values * sizeof(float), "the embedding's gradient", st);
+  if (s->load) {
+    f->load.hops = arena_array(a, u64, grid_pes(f));
+    f->load.busy = arena_array(a, u64, grid_pes(f));
+  }
   return f->entering && f->leaving ? f : NULL;
 }
 
@@ -136,6 +145,10 @@ const fabric_phase_time *fabric_step_times(const fabric_step *f) {
 }
 u64 fabric_step_cycles(const fabric_step *f) {
   return f->cycles;
+}
+
+const fabric_load *fabric_step_load(const fabric_step *f) {
+  return f->load.hops ? &f->load : NULL;
 }
 
 void fabric_step_observe(fabric_step *f, fabric_step_watch *watch, void *user) {
@@ -202,7 +215,7 @@ static void bind_host(fabric_step *f, kind *k, const execute_batch *b, float *co
 
 // Phases of the nodes before `node_end`. Each begins with its routes set anew.
 static bool run_phases(fabric_step *f, kind *k, u32 node_end, u32 first) {
-  const fabric_options o = {.threads = f->setup.threads};
+  const fabric_options o = {.threads = f->setup.threads, .load = k == f->kinds ? fabric_step_load(f) : NULL};
   const u64 change = (u64)ceil(f->setup.machine->spec.route_switch_cycles);
   u64 at = 0;
   for (u32 p = 0; p < k->step.phase_count && k->step.phases[p].node < node_end; p++) {
@@ -213,7 +226,8 @@ static bool run_phases(fabric_step *f, kind *k, u32 node_end, u32 first) {
     }
     if (!wafer_run(&k->w, p, &o, UINT64_MAX, &r, &f->st)) return false;
     at += change;
-    k->times[p] = (fabric_phase_time){.start = at, .cycles = r.cycles, .busy = r.busy};
+    k->times[p] = (fabric_phase_time){.start = at, .cycles = r.cycles, .busy = r.busy,
+                                      .entered = r.entered, .sent = r.sent, .left = r.left};
     sim_counts_add(&k->times[p].counts, &r.counts);
     at += r.cycles;
     if (f->watch) f->watch(f->user, &k->w, p, first);
@@ -228,6 +242,10 @@ static double run_batch(fabric_step *f, const execute_batch *b, float *const *gr
   const u32 whole = f->kinds[0].step.tokens.sequences;
   double sum = 0;
   f->cycles = 0;
+  if (fabric_step_load(f)) {
+    memset(f->load.hops, 0, grid_pes(f) * sizeof *f->load.hops);
+    memset(f->load.busy, 0, grid_pes(f) * sizeof *f->load.busy);
+  }
   require(!grads || b->batch % whole == 0);
   for (u32 first = 0; first < b->batch;) {
     kind *k = kind_for(f, b->batch - first < whole ? b->batch - first : whole);

@@ -18,6 +18,7 @@ typedef struct fabric_step_setup {
   bool axpy_fp32;
   u32 threads;
   bool keep; // activations stay readable after a forward
+  bool load; // what each router and PE has to do is counted
 } fabric_step_setup;
 
 // What a run states: the grid of its plan (where it states none, as much of the machine as 16 x 16), the precision of
@@ -35,10 +36,13 @@ u32 fabric_step_microbatches(const fabric_step *f);
 typedef struct fabric_phase_time {
   u64 start, cycles; // from the beginning of the microbatch, route changes between phases included in `start`
   u64 busy;          // of them the datapath of the busiest PE worked
+  fabric_stretch entered, sent, left; // of the phase's own cycles, as fabric_result
   sim_counts counts;
 } fabric_phase_time;
 const fabric_phase_time *fabric_step_times(const fabric_step *f); // of every phase
 u64 fabric_step_cycles(const fabric_step *f); // of the latest step: all microbatches, one after the other
+// Of the latest step, per PE of the woven grid; NULL where the setup did not ask.
+const fabric_load *fabric_step_load(const fabric_step *f);
 
 // Called after each phase of a gradient run, with the wafer as it is then and the sequences of the microbatch; for
 // those who compare. NULL: nobody.

@@ -15,6 +15,30 @@ typedef struct step_energy {
   double mac, sram, wire, io, idle, total;
 } step_energy;
 
+typedef struct step_stretch { // of cycles; until 0: there is none
+  double from, until;
+} step_stretch;
+
+// A phase as the fabric ran it, from the first wavelet to the last: those that entered at the edge, that PEs sent
+// (sums, multicasts), that left; and MemoryX's update of the parameters whose gradients it completes, in the last
+// microbatch.
+typedef struct step_activity {
+  step_stretch in, reduce, out, update;
+} step_activity;
+
+typedef struct step_map {
+  const char *name, *unit, *sentence;
+  const float *values; // per PE, row by row
+} step_map;
+enum { STEP_MAPS = 3 };
+
+// What only a step on the fabric knows.
+typedef struct step_fabric {
+  const step_activity *phases; // in cycles of the step
+  u32 width, height;           // of the grid
+  step_map maps[STEP_MAPS];    // links, compute, sram
+} step_fabric;
+
 // Chain of types for one run. Constant once built; lives in one arena.
 typedef struct step_sim {
   graph graph;
@@ -22,6 +46,7 @@ typedef struct step_sim {
   plan plan;
   program program;
   engine_result result;
+  const step_fabric *fabric; // NULL: modelled by counts
   const char *engine; // that gave it
   // Modelled figures, over all systems. utilization: 6 x parameters x tokens per second against the
   // dense fp16 peak; mac_per_cycle_per_pe: executed, of the usable PEs; joules: power x time.

@@ -19,7 +19,7 @@ enum {
 typedef struct tracks {
   trace *t;
   const step_sim *s;
-  trace_track process, repeats, layers, compute, streams[2], host, rates[2];
+  trace_track process, repeats, layers, compute, streams[2], reduce, optimizer, host, rates[2];
   const char *unit; // what a repetition of a group is
   u64 repeats_total;
 } tracks;
@@ -56,9 +56,11 @@ static void tracks_open(tracks *k) {
   k->layers = trace_add_track(k->t, k->process, "layers");
   k->compute = trace_add_track(k->t, k->process, "compute");
   k->streams[0] = trace_add_track(k->t, k->process, "stream in");
+  if (k->s->fabric) k->reduce = trace_add_track(k->t, k->process, "reduce");
   k->streams[1] = trace_add_track(k->t, k->process, "stream out");
   k->rates[0] = trace_add_counter(k->t, k->process, "stream in, wavelets per cycle", "wavelets/cycle");
   k->rates[1] = trace_add_counter(k->t, k->process, "stream out, wavelets per cycle", "wavelets/cycle");
+  if (k->s->fabric) k->optimizer = trace_add_track(k->t, k->process, "optimizer");
   k->host = trace_add_track(k->t, k->process, "host");
 }
 
@@ -139,6 +141,29 @@ static void streams_add(tracks *k, u32 index, double last_rates[2]) {
   }
 }
 
+// What the fabric has measured, from the first wavelet to the last.
+static void measured_add(tracks *k, trace_track track, const char *origin, const char *category, step_stretch when) {
+  if (when.until > 0) slice_add(k, track, origin, category, (stretch){when.from, when.until}, none);
+}
+
+static void activity_add(tracks *k, u32 index) {
+  const program_phase *ph = &k->s->program.phases[index];
+  const step_activity *own = &k->s->fabric->phases[index];
+  const step_stretch streams[2] = {own->in, own->out};
+  const u64 wavelets[2] = {ph->stream_in, ph->stream_out};
+  for (u32 out = 0; out < 2; out++) {
+    if (streams[out].until <= 0) continue;
+    const double rate = (double)wavelets[out] / (streams[out].until - streams[out].from);
+    const trace_arg args[] = {{"wavelets", NULL, (double)wavelets[out]}, {"wavelets per cycle", NULL, rate}};
+    slice_add(k, k->streams[out], ph->origin, "stream", (stretch){streams[out].from, streams[out].until},
+              (arguments){args, COUNT_OF(args)});
+    trace_add_value(k->t, k->rates[out], nanoseconds(k->s, streams[out].from), rate);
+    trace_add_value(k->t, k->rates[out], nanoseconds(k->s, streams[out].until), 0);
+  }
+  measured_add(k, k->reduce, ph->origin, "reduce", own->reduce);
+  measured_add(k, k->optimizer, ph->origin, "optimizer", own->update);
+}
+
 static void layers_add(tracks *k, const program_group *g) {
   const program_phase *phases = k->s->program.phases;
   const engine_span *spans = k->s->result.spans;
@@ -160,7 +185,10 @@ static void group_add(tracks *k, u32 index) {
   layers_add(k, g);
   for (u32 i = g->first; k->s->program.phase_count <= PHASES_MAX && i < g->first + g->count; i++) {
     phase_add(k, i);
-    streams_add(k, i, rates);
+    if (k->s->fabric)
+      activity_add(k, i);
+    else
+      streams_add(k, i, rates);
   }
   for (u32 out = 0; out < 2; out++)
     if (rates[out] > 0)
