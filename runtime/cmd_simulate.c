@@ -2,6 +2,7 @@
 #include "runtime/check_numbers.h"
 #include "runtime/commands.h"
 #include "runtime/output.h"
+#include "runtime/picture_maps.h"
 #include "runtime/run_data.h"
 #include "runtime/step_record.h"
 #include "runtime/validation.h"
@@ -163,17 +164,28 @@ static bool compare_numbers(const command_call *c, const run_spec *r, status *st
                      n.first->tensor, n.first->node, n.first->deviation, n.limit);
 }
 
+static bool draw_maps(const step_sim *s, const char *path, arena *a, status *st) {
+  picture p;
+  picture_maps(&p, a, s->fabric, 960);
+  return picture_save(&p, path, st);
+}
+
 static bool run(const command_call *c, status *st) {
   run_spec *r = arena_array(c->memory, run_spec, 1);
   step_sim *s = arena_array(c->memory, step_sim, 1);
   if (!command_run_spec(c, command_argument(c, 0), r, st) || !run_data_vocab(r, c->memory, st)) return false;
+  const char *maps = command_value(c, "maps"), *trace = command_value(c, "trace");
   if (command_flag(c, "check-numbers")) return compare_numbers(c, r, st);
+  if (maps && r->engine.name != ENGINE_FABRIC)
+    return status_fail(st, CODE_USAGE,
+                       "--maps: only engine.name=fabric knows what each PE does; weft map --svg draws "
+                       "the plan");
   bool ok = step_sim_run(r, true, c->memory, s, st) && band(r, c->memory, s, st);
   if (!ok) return false;
   u64 id = 0;
   if (command_value(c, "db") && !step_record(r, s, c->memory, &id, st)) return false;
-  const char *trace = command_value(c, "trace");
   if (trace && !step_sim_trace(s, trace, st)) return false;
+  if (maps && !draw_maps(s, maps, c->memory, st)) return false;
   if (command_flag(c, "json"))
     print_json(r, s, id);
   else
@@ -181,11 +193,13 @@ static bool run(const command_call *c, status *st) {
   if (id && !command_flag(c, "json"))
     output_format("  run           %llu in %s\n", (unsigned long long)id, r->record.db);
   if (trace && !command_flag(c, "json")) output_format("  trace         %s (open in ui.perfetto.dev)\n", trace);
+  if (maps && !command_flag(c, "json")) output_format("  maps          %s\n", maps);
   return true;
 }
 
 static const command_option options[] = {
     {"check-numbers", NULL, "engine.name=fabric: every activation and gradient of a step beside the host's", NULL},
+    {"maps", "FILE", "engine.name=fabric: draw links, datapaths and memory over the grid (.svg or .png)", NULL},
     {"trace", "FILE.pftrace", "write the step as a trace that Perfetto opens", NULL},
 };
 

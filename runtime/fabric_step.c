@@ -226,8 +226,8 @@ static bool run_phases(fabric_step *f, kind *k, u32 node_end, u32 first) {
     }
     if (!wafer_run(&k->w, p, &o, UINT64_MAX, &r, &f->st)) return false;
     at += change;
-    k->times[p] = (fabric_phase_time){.start = at, .cycles = r.cycles, .busy = r.busy,
-                                      .entered = r.entered, .sent = r.sent, .left = r.left};
+    k->times[p] = (fabric_phase_time){
+        .start = at, .cycles = r.cycles, .busy = r.busy, .entered = r.entered, .sent = r.sent, .left = r.left};
     sim_counts_add(&k->times[p].counts, &r.counts);
     at += r.cycles;
     if (f->watch) f->watch(f->user, &k->w, p, first);

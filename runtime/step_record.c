@@ -87,6 +87,15 @@ bool step_record_params(run_db *db, u64 run, const run_spec *r, arena *a, status
 
 // ---- the modelled step
 
+static bool record_maps(run_db *db, u64 run, const step_fabric *f, status *st) {
+  bool ok = true;
+  for (u32 i = 0; f && i < STEP_MAPS && ok; i++) {
+    const step_map *m = &f->maps[i];
+    ok = run_db_set_map(db, run, &(run_map){m->name, m->unit, f->width, f->height, m->values}, st);
+  }
+  return ok;
+}
+
 bool step_record_phases(run_db *db, u64 run, const step_sim *s, arena *a, status *st) {
   const engine_result *result = &s->result;
   run_phase *phases = arena_array(a, run_phase, result->span_count + 1);
@@ -101,7 +110,7 @@ bool step_record_phases(run_db *db, u64 run, const step_sim *s, arena *a, status
         .bound_by = engine_resource_name(span->resource),
     };
   }
-  return run_db_set_phases(db, run, phases, result->span_count, st);
+  return run_db_set_phases(db, run, phases, result->span_count, st) && record_maps(db, run, s->fabric, st);
 }
 
 bool step_record(const run_spec *r, const step_sim *s, arena *a, u64 *ret_run, status *st) {

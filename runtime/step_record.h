@@ -10,6 +10,7 @@ run_facts step_facts(const run_spec *r, const step_sim *s, arena *a);
 run_results step_results(const run_spec *r, const step_sim *s);
 // Values with their origins.
 bool step_record_params(run_db *db, u64 run, const run_spec *r, arena *a, status *st);
+// And the maps, of a step on the fabric.
 bool step_record_phases(run_db *db, u64 run, const step_sim *s, arena *a, status *st);
 
 // A whole run of `weft simulate`, finished, in r->record.db.

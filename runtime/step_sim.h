@@ -47,7 +47,7 @@ typedef struct step_sim {
   program program;
   engine_result result;
   const step_fabric *fabric; // NULL: modelled by counts
-  const char *engine; // that gave it
+  const char *engine;        // that gave it
   // Modelled figures, over all systems. utilization: 6 x parameters x tokens per second against the
   // dense fp16 peak; mac_per_cycle_per_pe: executed, of the usable PEs; joules: power x time.
   double step_s, tokens_per_s, samples_per_s, utilization, mac_per_cycle_per_pe, joules_per_step;

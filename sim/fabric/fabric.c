@@ -297,8 +297,12 @@ static void add_stretch(fabric_stretch *to, const fabric_stretch *other) {
   if (other->until > to->until) to->until = other->until;
 }
 
-static void add_busy(const strip *s, const unit *u) {
-  if (s->load) s->load->busy[(size_t)u->y * s->width + u->x] += u->busy / TICKS;
+// Set-ups that overlap are added in u->busy; a PE does not work for longer than the run.
+static void add_busy(const strip *s, u64 cycles) {
+  for (u32 i = 0; s->load && i < s->units; i++) {
+    const unit *u = &s->unit[i];
+    s->load->busy[(size_t)u->y * s->width + u->x] += u->busy / TICKS < cycles ? u->busy / TICKS : cycles;
+  }
 }
 
 static fabric_result result_of(const fabric *f) {
@@ -312,12 +316,11 @@ static fabric_result result_of(const fabric *f) {
     add_stretch(&r.sent, &s->result.sent);
     add_stretch(&r.left, &s->result.left);
     if (s->end > end) end = s->end;
-    for (u32 u = s->first_unit; u < s->first_unit + s->unit_count; u++) {
+    for (u32 u = s->first_unit; u < s->first_unit + s->unit_count; u++)
       if (s->unit[u].busy / TICKS > r.busy) r.busy = s->unit[u].busy / TICKS;
-      add_busy(s, &s->unit[u]);
-    }
   }
   r.cycles = (end + TICKS - 1) / TICKS;
+  add_busy(f->strips, r.cycles);
   return r;
 }
 

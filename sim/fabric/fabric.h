@@ -68,7 +68,7 @@ typedef struct fabric_entry {
 
 typedef struct fabric_load { // per PE, row by row; a run adds its own
   u64 *hops; // wavelets that left the router by a link
-  u64 *busy; // cycles of the PE's vector instructions, as fabric_result
+  u64 *busy; // cycles of the PE's vector instructions, at most those of the run
 } fabric_load;
 
 typedef struct fabric_options {
