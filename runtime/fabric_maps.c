@@ -58,7 +58,7 @@ void fabric_maps(const fabric_step *f, arena *a, step_map ret_maps[STEP_MAPS]) {
   require(load != NULL);
   ret_maps[0] = (step_map){"links", "wavelets/cycle", "wavelets that leave a router by its links, per cycle",
                            per_cycle(load->hops, pes, cycles, a)};
-  ret_maps[1] = (step_map){"compute", "cycles/cycle", "share of the step's cycles that a PE's datapath works",
+  ret_maps[1] = (step_map){"compute", "of the cycles", "share of the cycles that a datapath works",
                            per_cycle(load->busy, pes, cycles, a)};
-  ret_maps[2] = (step_map){"sram", "bytes", "bytes of the tensors in a PE's memory when they are most", sram(w, a)};
+  ret_maps[2] = (step_map){"sram", "bytes", "bytes of tensors at the fullest moment", sram(w, a)};
 }

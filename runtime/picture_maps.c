@@ -24,7 +24,7 @@ static double largest_of(const panel *n, u32 x0, u32 y0, u32 w, u32 h) {
 }
 
 static const char *words_of(const panel *n, double value) {
-  return arena_format(n->p->memory, "%.3g %s", value, n->map->unit);
+  return arena_format(n->p->memory, "%.4g %s", value, n->map->unit);
 }
 
 static void squares_draw(const panel *n, double most) {
