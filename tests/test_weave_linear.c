@@ -185,7 +185,8 @@ static void test_overlap(void **state) {
     }
 }
 
-// Sums and dy lie in other banks than the features beside which they are read, where rows have a multiple of four tokens.
+// Sums and dy lie in other banks than the features beside which they are read, where rows have a multiple of four
+// tokens.
 static void test_banks(void **state) {
   (void)state;
   const graph_op ops[] = {OP_LINEAR, OP_LINEAR_GRAD_X, OP_LINEAR_GRAD_W};
@@ -205,10 +206,8 @@ static void test_banks(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_whole_numbers),
-      cmocka_unit_test(test_another_machine),
-      cmocka_unit_test(test_random_numbers),
-      cmocka_unit_test(test_overlap),
+      cmocka_unit_test(test_whole_numbers),  cmocka_unit_test(test_another_machine),
+      cmocka_unit_test(test_random_numbers), cmocka_unit_test(test_overlap),
       cmocka_unit_test(test_banks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
