@@ -79,20 +79,13 @@ bool kernel_p2p(const kernel_request *r, arena *a, kernel_case *k, status *st) {
 
 // ---- dsd
 
-// An array that starts in the memory bank after the one before it.
-static u32 banked_array(df_builder *b, const char *name, u32 type, u32 count) {
-  u32 v = df_build_array(b, name, type, count), bytes = count * type_bytes(type);
-  df_build_bytes(b, (32 - (bytes + 3) / 4 * 4 % 32) % 32 + 4);
-  return v;
-}
-
 bool kernel_dsd(const kernel_request *r, arena *a, kernel_case *k, status *st) {
   (void)st;
   bool fma = kernel_pattern_is(r, "fma");
   df_builder *b = df_build_begin(a, "dsd", r->width, r->height);
   df_build_class(b, "pe");
-  u32 to = banked_array(b, "to", r->type, r->words), x = banked_array(b, "x", r->type, r->words);
-  u32 y = fma ? banked_array(b, "y", r->type, r->words) : 0;
+  u32 to = df_build_array(b, "to", r->type, r->words), x = df_build_array(b, "x", r->type, r->words);
+  u32 y = fma ? df_build_array(b, "y", r->type, r->words) : 0;
   df_build_task(b, "main");
   df_build_start_active(b);
   if (r->repeat > 1) df_build_op(b, df_rn(DF_LOOP, 0, df_just((i32)r->repeat)));

@@ -132,6 +132,7 @@ static void shape_place(const weave *w, u32 tensor, bool by_heads, u32 statistic
   }
   p->pitch = w->tokens.row_max * df_type_bytes(p->type);
   p->block_bytes = (p->pitch * weave_tile_max(&p->axis) + 3) & ~3u;
+  if (w->type != DF_F32) p->block_bytes = weave_pair(p->block_bytes);
   p->bytes = p->block_bytes * p->blocks;
 }
 

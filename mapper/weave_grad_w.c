@@ -295,8 +295,8 @@ static void stream_gradients(weave *w, const reduction *r, u32 column) {
 // ---- the phase
 
 static void take_memory(weave *w, reduction *r) {
-  r->heard_bytes = (w->tokens.row_max * df_type_bytes(w->type) + 3) & ~3u;
-  r->heard = weave_scratch(w, BUFFERS * r->heard_bytes);
+  r->heard_bytes = weave_row_bytes(w, w->type);
+  r->heard = weave_scratch_rows(w, w->type, BUFFERS);
   r->sums_bytes = weave_tile_max(&r->x->axis) * r->x->blocks * 4;
   r->sums = weave_scratch(w, BUFFERS * r->sums_bytes);
   r->one = weave_scratch(w, 4);

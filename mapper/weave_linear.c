@@ -294,8 +294,8 @@ static void link_routes(weave *w, const product *p, weave_run columns) {
 // ---- phases
 
 static void take_memory(weave *w, product *p) {
-  p->sums_bytes = (w->tokens.row_max * df_type_bytes(w->acc_type) + 3) & ~3u;
-  p->sums = weave_scratch(w, BUFFERS * p->sums_bytes);
+  p->sums_bytes = weave_row_bytes(w, w->acc_type);
+  p->sums = weave_scratch_rows(w, w->acc_type, BUFFERS);
   p->in_place = p->out->type == DF_F32 && !(p->node->accumulate & 1);
   p->totals = p->out->address;
   p->total_pitch = p->out->pitch;

@@ -143,6 +143,17 @@ u32 weave_scratch(weave *w, u32 bytes) {
   return address;
 }
 
+u32 weave_row_bytes(const weave *w, u32 type) {
+  const u32 bytes = w->tokens.row_max * df_type_bytes((df_type)type);
+  return df_type_bytes((df_type)type) == 2 ? weave_pair(bytes) : bytes;
+}
+
+u32 weave_scratch_rows(weave *w, u32 type, u32 rows) {
+  const bool narrow = df_type_bytes((df_type)type) == 2;
+  if (narrow && timing_bank(w->tensor_bytes + w->scratch) % 2 == 0) weave_scratch(w, BANK_BYTES);
+  return weave_scratch(w, rows * weave_row_bytes(w, type));
+}
+
 u32 weave_new_color(weave *w) {
   return w->color_count++;
 }

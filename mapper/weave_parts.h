@@ -70,6 +70,13 @@ void weave_class(weave *w, weave_run columns, weave_run rows);
 void weave_class_also(weave *w, weave_run columns, weave_run rows);
 // Bytes behind the tensors that are free for the phase, at the same address in every PE; never given out twice.
 u32 weave_scratch(weave *w, u32 bytes);
+// The same for `rows` rows of a PE's tokens that are read beside rows of tensors, weave_row_bytes apart. Of 16 bit they
+// begin in odd banks, and those of tensors in even ones where a row has a multiple of four tokens: no product waits.
+u32 weave_scratch_rows(weave *w, u32 type, u32 rows);
+u32 weave_row_bytes(const weave *w, u32 type);
+static inline u32 weave_pair(u32 bytes) { // up to a whole number of pairs of banks
+  return (bytes + 2 * BANK_BYTES - 1) / (2 * BANK_BYTES) * (2 * BANK_BYTES);
+}
 u32 weave_new_color(weave *w); // what the machine does not have is dataflow_check's to refuse
 
 // Vectors of the open class. Names are completed by a number, so they may repeat.

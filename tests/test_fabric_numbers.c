@@ -292,6 +292,76 @@ static void test_integers(void **state) {
   }
 }
 
+// ---- banks of the SRAM
+
+typedef struct meeting_case {
+  u32 op, type;
+  i32 to, a, b, a_stride; // addresses; 0: the type's size
+  double share;           // of the elements that wait for a bank
+} meeting_case;
+
+// Cycles of one instruction over `n` elements. A PE in the west sends as many where `a` is 0 and comes from the fabric.
+static u64 cycles_of(const meeting_case *c, u32 n, const char *preset, const char *changes) {
+  desk k = desk_begin(preset, changes, 2, 1);
+  const df_affine length = df_just((i32)n);
+  const df_type type = (df_type)c->type;
+  df_build_class(k.b, "west");
+  df_build_bytes(k.b, 4 * n);
+  const u32 sent = df_build_view(k.b, "sent", type, df_just(0), length), out = df_build_out(k.b, "out", type, length, 3, 0);
+  desk_active_task(k.b, "main");
+  if (!c->a) df_build_op(k.b, df_vv(DF_MOV, out, sent));
+  df_build_class(k.b, "east");
+  df_build_bytes(k.b, 8192);
+  const bool one = c->op == DF_DOT;
+  const u32 to = df_build_view(k.b, "to", one ? DF_F32 : type, df_just(c->to), one ? df_just(1) : length);
+  const u32 a = c->a ? df_build_view(k.b, "a", type, df_just(c->a), length) : df_build_in(k.b, "a", type, length, 3, 0);
+  const u32 b = df_build_view(k.b, "b", type, df_just(c->b), length);
+  if (c->a_stride) df_build_stride(k.b, a, c->a_stride);
+  desk_active_task(k.b, "main");
+  df_build_op(k.b, df_vvv((df_opcode)c->op, to, a, b));
+  df_build_region(k.b, df_pe(0, 0), "west");
+  df_build_region(k.b, df_pe(1, 0), "east");
+  if (!c->a) df_build_route(k.b, df_pe(0, 0), 3, PORT_RAMP, PORT_EAST);
+  if (!c->a) df_build_route(k.b, df_pe(1, 0), 3, PORT_WEST, PORT_RAMP);
+  desk_open(&k);
+  desk_run_well(&k);
+  const u64 cycles = k.result.cycles;
+  desk_end(&k);
+  return cycles;
+}
+
+// Elements wait where operands that are read together begin in the same of four banks.
+static void test_operands_in_one_bank(void **state) {
+  (void)state;
+  enum { LONG = 400 };
+  static const meeting_case all[] = {
+      {DF_AXPY, DF_F16, 0, 1024, 2048, 0, 1},    {DF_AXPY, DF_F16, 0, 1028, 2048, 0, 0}, // b is read once
+      {DF_AXPY, DF_BF16, 4, 1032, 2048, 0, 0},   {DF_AXPY, DF_BF16, 8, 1032, 2048, 0, 1},
+      {DF_AXPY, DF_F16, 0, 1026, 2048, 0, 0.5},  // half a word apart: every other element
+      {DF_AXPY, DF_F16, 0, 1024, 2048, 4, 0.25}, // two strides: the banks pass each other
+      {DF_AXPY, DF_F16, 0, 1024, 2048, 16, 0.25},
+      {DF_ADD, DF_F16, 4, 1024, 2048, 0, 1},     {DF_ADD, DF_F16, 0, 1024, 2052, 0, 0}, // `to` is only written
+      {DF_SUB, DF_F16, 4, 1024, 2048, 0, 1},     {DF_MAX, DF_BF16, 4, 1024, 2048, 0, 1},
+      {DF_MUL, DF_F16, 4, 1024, 2048, 0, 1},     {DF_MUL, DF_F16, 0, 1024, 2052, 0, 0},
+      {DF_DOT, DF_F16, 4, 1024, 2048, 0, 1},     {DF_DOT, DF_BF16, 0, 1024, 2052, 0, 0},
+      {DF_FMA, DF_F16, 0, 1028, 2056, 0, 0},     {DF_FMA, DF_F16, 0, 1024, 2052, 0, 1}, // reads all three
+      {DF_FMA, DF_F16, 0, 1028, 2048, 0, 1},     {DF_FMA, DF_F16, 0, 1028, 2052, 0, 1},
+      {DF_SCALE, DF_F16, 0, 1024, 2048, 0, 0},   {DF_MOV, DF_F16, 0, 1024, 2048, 0, 0},
+      {DF_AXPY, DF_F32, 0, 2048, 4000, 0, 0},    {DF_DOT, DF_F32, 0, 1024, 2048, 0, 0},
+      {DF_ADD, DF_F16, 0, 0, 0, 0, 0}, // one operand comes from the fabric
+  };
+  for (u32 i = 0; i < COUNT_OF(all); i++) {
+    const meeting_case *c = &all[i];
+    const u64 free_of = cycles_of(c, LONG, "cs3", "pe.bank_conflict_factor=1");
+    const double waits = c->share * 0.94 * LONG / 2.92, cycles = (double)cycles_of(c, LONG, "cs3", NULL);
+    if (fabs(cycles - (double)free_of - waits) > 1) // whole cycles, and elements in 1024ths
+      fail_msg("case %u: %g cycles, %g without conflicts, %g more expected", i, cycles, (double)free_of, waits);
+  }
+  assert_int_equal(cycles_of(&all[0], LONG, "cs3", NULL), 282); // 16 + 1.94 x 400 / 2.92 = 281.75
+  assert_int_equal(cycles_of(&all[0], LONG, "cs2_sdk", NULL), 107); // the simulator has none: 7 + 400 / 4
+  assert_int_equal(cycles_of(&all[0], 1, "cs3", "pe.bank_conflict_factor=200"), 85); // 16 + 200 / 2.92
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_16_bit_numbers),
@@ -301,6 +371,7 @@ int main(void) {
       cmocka_unit_test(test_equal_makes_numbers_of_integers),
       cmocka_unit_test(test_functions_outside_their_domain),
       cmocka_unit_test(test_integers),
+      cmocka_unit_test(test_operands_in_one_bank),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,21 @@ static void issues_and_elements_add_up(void **state) {
   assert_true(dsd(&m, OPCODE_FMA16, 0, 0) == 0);
 }
 
+// 8 banks of 32 bit; two reads are free where their banks differ modulo 4, and take 1.94 times as long elsewhere.
+static void operands_wait_for_banks(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs3", NULL), sdk = sim_machine("cs2_sdk", NULL);
+  static const u32 banks[][2] = {{0, 0}, {3, 0}, {4, 1}, {10, 2}, {12, 3}, {16, 0}, {20, 1}};
+  for (u32 i = 0; i < COUNT_OF(banks); i++) assert_int_equal(timing_bank(banks[i][0]), banks[i][1]);
+  sim_near(timing_banks(&m, 1), 1.94, 1e-14);
+  sim_near(timing_banks(&m, 0.5), 1.47, 1e-14);
+  assert_true(timing_banks(&m, 0) == 1);
+  assert_true(timing_banks(&sdk, 1) == 1);
+  for (u32 op = 0; op < OPCODE_COUNT; op++)
+    assert_int_equal(timing_has_banks((opcode)op),
+                     op == OPCODE_AXPY16 || op == OPCODE_DOT16 || op == OPCODE_FMA16 || op == OPCODE_ADD16);
+}
+
 // The vendor's simulator (class [SIM]): 1,040 cycles for one DSD over 4096 fp16 multiply-adds.
 static void the_vendors_simulator_is_another_machine(void **state) {
   (void)state;
@@ -120,6 +135,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(instructions_cost_what_silicon_measured),
       cmocka_unit_test(issues_and_elements_add_up),
+      cmocka_unit_test(operands_wait_for_banks),
       cmocka_unit_test(the_vendors_simulator_is_another_machine),
       cmocka_unit_test(collectives_follow_the_published_forms),
       cmocka_unit_test(hops_cost_what_silicon_measured),

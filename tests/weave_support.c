@@ -15,9 +15,13 @@ static void check_text(const dataflow *d) {
 }
 
 void weave_support_run(weave_case *c, const char *preset, u32 width, u32 height, df_type type) {
-  status st = {0};
   const machine m = sim_machine(preset, NULL);
-  if (!weave_case_weave(c, &m, width, height, type, &st) || !weave_case_run(c, &st))
+  weave_support_run_on(c, &m, width, height, type);
+}
+
+void weave_support_run_on(weave_case *c, const machine *m, u32 width, u32 height, df_type type) {
+  status st = {0};
+  if (!weave_case_weave(c, m, width, height, type, &st) || !weave_case_run(c, &st))
     fail_msg("%ux%u: %s", width, height, st.text);
   for (u32 p = 0; p < c->step.phase_count; p++) check_text(&c->step.phases[p].flow);
 }

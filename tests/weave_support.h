@@ -7,3 +7,4 @@
 // Weaves and runs on a machine by name; fails the test where something cannot, and where a phase's
 // text does not read back.
 void weave_support_run(weave_case *c, const char *preset, u32 width, u32 height, df_type type);
+void weave_support_run_on(weave_case *c, const machine *m, u32 width, u32 height, df_type type); // the same

@@ -140,6 +140,37 @@ static u32 strays(const unit *u, const df_instruction *i, const thread *t) {
   return has_b && !is_inside(u, &t->b, form == FORM_VVS ? 1 : t->length) ? i->b : NOBODY;
 }
 
+// Operands in memory that an element reads; the first element of b, where only that is read, is in a register.
+static u32 read_of(const thread *t, const operand *ret_read[3]) {
+  df_form form = instruction_get(t->opcode)->form;
+  const operand *o[] = {t->opcode == DF_FMA || t->opcode == DF_AXPY ? &t->to : NULL, &t->a,
+                        form == FORM_VVV || form == FORM_SVV ? &t->b : NULL};
+  u32 count = 0;
+  for (u32 k = 0; k < COUNT_OF(o); k++)
+    if (o[k] && o[k]->kind == VECTOR_MEMORY) ret_read[count++] = o[k];
+  return count;
+}
+
+static bool banks_meet(const operand *const *read, u32 count, u32 i) {
+  u32 seen = 0;
+  for (u32 k = 0; k < count; k++) {
+    u32 bit = 1u << timing_bank(read[k]->address + (u32)offset_of(read[k], i));
+    if (seen & bit) return true;
+    seen |= bit;
+  }
+  return false;
+}
+
+// Whatever the strides, banks of a row come back after eight elements of 16 bit at most: the first stand for all.
+static double wait_for_banks(const strip *s, const thread *t) {
+  enum { PERIOD = BANKS * BANK_BYTES / 2 };
+  const operand *read[3];
+  u32 count = timing_has_banks(t->cost) ? read_of(t, read) : 0, n = t->length < PERIOD ? t->length : PERIOD, meet = 0;
+  if (count < 2 || !n) return 1;
+  for (u32 i = 0; i < n; i++) meet += banks_meet(read, count, i);
+  return timing_banks(s->m, (double)meet / n);
+}
+
 static u64 setup_ticks(const strip *s, const thread *t) { return (u64)lround(timing_dsd(s->m, t->cost, 1, 0) * TICKS); }
 
 bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick) {
@@ -159,7 +190,7 @@ bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick) {
   // CHAIN32 and its like slow down to the link; the ramp does that here
   double one = timing_dsd(s->m, t->cost, 0, 1);
   if (t->cost == OPCODE_CHAIN32) one = 1 / s->m->spec.add32_rate;
-  t->element_ticks = (u32)lround(one * TICKS);
+  t->element_ticks = (u32)lround(one * wait_for_banks(s, t) * TICKS);
   u->busy += setup_ticks(s, t);
   t->ready = from_tick + (t->awaits_factor ? 0 : setup_ticks(s, t));
   if (s->watch) watch_vector(s, u, i, t);

@@ -15,6 +15,8 @@ typedef struct open_class {
   df_vector *vectors;
   open_task *tasks;
   u32 vector_room, task_room;
+  bool has_narrow; // an array of 16 bit
+  u32 next_bank;   // behind the one in which the latest of them begins
 } open_class;
 
 struct df_builder {
@@ -125,8 +127,18 @@ u32 df_build_view(df_builder *b, const char *name, df_type type, df_affine addre
   return class_of(b)->class.vector_count - 1;
 }
 
+// One array of 16 bit after the other begins a bank later, so that an instruction can read up to BANKS of them at once.
+static void move_to_bank(df_builder *b) {
+  open_class *c = class_of(b);
+  const u32 here = timing_bank(df_build_bytes(b, 0)), bank = c->has_narrow ? c->next_bank : here;
+  df_build_bytes(b, (bank + BANKS - here) % BANKS * BANK_BYTES);
+  c->has_narrow = true;
+  c->next_bank = (bank + 1) % BANKS;
+}
+
 u32 df_build_array(df_builder *b, const char *name, df_type type, u32 count) {
   require(count <= INT32_MAX / df_type_bytes(type));
+  if (df_type_bytes(type) == 2) move_to_bank(b);
   const u32 address = df_build_bytes(b, count * df_type_bytes(type));
   return df_build_view(b, name, type, df_just((i32)address), df_just((i32)count));
 }

@@ -37,7 +37,8 @@ u32 df_build_bytes(df_builder *b, u32 bytes);
 void df_build_data_bytes(df_builder *b, u32 bytes);
 
 // Vectors of the open class; the index counts from the class's first, as instructions want it.
-// An array takes its own memory; a view is on memory that was taken before.
+// An array takes its own memory; a view is on memory that was taken before. Arrays of 16 bit begin in one bank of the
+// SRAM after the other (up to three words lie unused before each), so that four in a row do not wait for each other.
 u32 df_build_array(df_builder *b, const char *name, df_type type, u32 count);
 u32 df_build_view(df_builder *b, const char *name, df_type type, df_affine address, df_affine length);
 u32 df_build_in(df_builder *b, const char *name, df_type type, df_affine length, u32 color, u32 queue);

@@ -74,7 +74,11 @@ static const char *const instruction_page =
 static const char *const cost_page =
     "\n## Costs\n\n"
     "A vector instruction takes the datapath for its set-up once and for each element, in cycles, over the numbers\n"
-    "of the machine (docs/MACHINE.md). Sending and receiving also take the ramp, one wavelet in wavelet_cycles.\n\n"
+    "of the machine (docs/MACHINE.md). Sending and receiving also take the ramp, one wavelet in wavelet_cycles.\n"
+    "Rows AXPY16, DOT16, FMA16 and ADD16: an element that finds two of the operands that it reads from memory (of\n"
+    "FMA and AXPY `to` as well) in one bank, byte address / 4 mod 4, takes bank_conflict_factor times as long; what "
+    "the\n"
+    "first eight elements do stands for all.\n\n"
     "| row | set-up | per element |\n|---|---|---|\n";
 
 static void add_without(const char *words, const char *what, const char *instead, text *out) {

@@ -23,7 +23,7 @@ typedef enum df_form {
 
 // Vector instructions run i = 0 .. length - 1 (the length of `to`; of `a` for DOT and TOP) and wait, element by
 // element, for wavelets to come and for room to send. Each issue and each element takes the datapath as
-// the cost row of opcode.h says, by the width of `to` (of `a` for DOT and TOP) and whether an operand is on the
+// the cost row of opcode.h says (and timing_banks), by the width of `to` (of `a` for DOT and TOP) and whether an operand is on the
 // fabric; each wavelet takes its ramp for wavelet_cycles beside that. Arithmetic is fp32 for F32, rounded
 // to the type of `to` for F16 and BF16 after every operation; DOT sums in fp32. EXP to DIV are the C
 // library's functions in single precision: the same on every run of one computer. I32 is for MOV, ADD, SUB,

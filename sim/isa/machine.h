@@ -28,6 +28,8 @@
   F(U32, code_task_bytes, "pe.code_task_bytes", UNIT_BYTES, "96", 0, 1048576, NULL, "code per task")                   \
   F(U32, code_op_bytes, "pe.code_op_bytes", UNIT_BYTES, "48", 0, 1048576, NULL,                                        \
     "code per vector instruction: descriptors and loop")                                                               \
+  F(F64, bank_conflict_factor, "pe.bank_conflict_factor", UNIT_NONE, "1.94", 1, 1000, NULL,                            \
+    "a 16-bit element's time where the operands that it reads lie in one bank of the SRAM")                            \
   F(U32, lanes_fp16, "pe.lanes_fp16", UNIT_NONE, "4", 1, 1024, NULL,                                                   \
     "peak fp16 multiply-adds per cycle, for the dense peak that utilization refers to")                                \
   F(F64, copy16_rate, "dsd.copy16_rate", UNIT_PER_CYCLE, "4.82", 0.001, 64, NULL, "copy, 16 bit")                      \

@@ -27,6 +27,14 @@ double timing_dsd(const machine *of, opcode op, u64 issues, u64 elements) {
   return setup * (double)issues + element * (double)elements;
 }
 
+bool timing_has_banks(opcode op) {
+  return op == OPCODE_AXPY16 || op == OPCODE_DOT16 || op == OPCODE_FMA16 || op == OPCODE_ADD16;
+}
+
+double timing_banks(const machine *m, double share) {
+  return 1 + share * (m->spec.bank_conflict_factor - 1);
+}
+
 double timing_path(const machine *m, u32 hops) {
   return 2 * m->spec.ramp_cycles + m->spec.hop_cycles * hops;
 }

@@ -12,6 +12,17 @@ const opcode_facts *opcode_get(opcode op);
 
 // `issues` vector instructions over `elements` elements in total.
 double timing_dsd(const machine *of, opcode op, u64 issues, u64 elements);
+// Banks of the SRAM are words, and what is read of them at once is free where they differ modulo BANKS. Source:
+// 8 banks, 32 bit wide, two operand reads are free of conflict when their banks differ mod 4 (FABRICA 2608.25124).
+enum { BANK_BYTES = 4, BANKS = 4 };
+static inline u32 timing_bank(u32 address) {
+  return address / BANK_BYTES % BANKS;
+}
+// Do elements of that cost wait for banks? Those of 16 bit that read two operands or three: published rates of 32 bit
+// are of memory operands in general, so they contain what they wait.
+bool timing_has_banks(opcode op);
+// Factor on the time of an element where `share` of the elements find two operands in one bank.
+double timing_banks(const machine *m, double share);
 // First wavelet along a straight path: a ramp, the links, a ramp.
 double timing_path(const machine *m, u32 hops);
 // Latency that a reduction chain of `pes` PEs adds before the first sum leaves its end.
