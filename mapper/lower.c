@@ -97,12 +97,18 @@ void lower_class(lowering *l, program_phase *ph, pe_share pe, u64 tasks) {
   ph->class_count++;
 }
 
-void lower_op(lowering *l, opcode op, u64 issues, u64 elements, u32 hops) {
+void lower_beside(lowering *l, u32 thread, opcode op, u64 issues, u64 elements, u32 hops) {
   l->opcodes_used[l->phases[l->phase_count - 1].family] |= 1u << op;
   if (!elements) return;
+  if (thread >= l->machine->spec.microthreads) thread = 0;
   l->ops = grow(l->memory, l->ops, l->op_count, &l->op_room, sizeof *l->ops);
-  l->ops[l->op_count++] = (program_op){.opcode = op, .hops = hops, .issues = issues, .elements = elements};
+  l->ops[l->op_count++] =
+      (program_op){.opcode = op, .hops = hops, .thread = thread, .issues = issues, .elements = elements};
   l->classes[l->class_count - 1].op_count++;
+}
+
+void lower_op(lowering *l, opcode op, u64 issues, u64 elements, u32 hops) {
+  lower_beside(l, 0, op, issues, elements, hops);
 }
 
 void lower_row_sums(lowering *l, pe_share pe, u64 sums) {

@@ -35,6 +35,8 @@ void lower_class(lowering *l, program_phase *ph, pe_share pe, u64 tasks);
 // Adds an instruction to the class begun last. Where there are no elements only the code carries it, so
 // that the size of the code does not depend on the geometry.
 void lower_op(lowering *l, opcode op, u64 issues, u64 elements, u32 hops);
+void lower_beside(lowering *l, u32 thread, opcode op, u64 issues, u64 elements,
+                  u32 hops); // on a microthread, if there is one
 // Sums per token of the whole row: a chain to the row's end, which sends the totals back to every PE.
 void lower_row_sums(lowering *l, pe_share pe, u64 sums);
 // Is the gradient complete after this node? (A tied embedding has two.)
