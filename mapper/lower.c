@@ -118,6 +118,14 @@ void lower_formula_ops(lowering *l, const lower_formula *f, u64 features, u64 to
   }
 }
 
+void lower_turns(lowering *l, u64 turns) {
+  l->classes[l->class_count - 1].turns += turns;
+}
+
+void lower_constants(lowering *l, u32 count) {
+  lower_op(l, OPCODE_COPY32, count, count, 0);
+}
+
 void lower_row_sums(lowering *l, pe_share pe, u64 times, u64 each) {
   u64 values = l->plan->tiles.group_width > 1 ? times * each * pe.row->tokens : 0;
   bool end = pe.column->row_end;

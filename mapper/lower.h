@@ -45,8 +45,12 @@ typedef struct lower_term {
 enum { LOWER_TERMS = 8 };
 typedef struct lower_formula {
   lower_term terms[LOWER_TERMS];
+  u32 constants, rows; // before the loop: numbers in memory, and rows of tokens that are filled with one
 } lower_formula;
 void lower_formula_ops(lowering *l, const lower_formula *f, u64 features, u64 tokens);
+void lower_turns(lowering *l, u64 turns); // of loops over the features
+// A number in memory that an instruction multiplies with.
+void lower_constants(lowering *l, u32 count);
 // Sums per token of the whole row, `times` of them one after the other and `each` of them in one instruction: a chain
 // to the row's end, which sends the totals back to every PE.
 void lower_row_sums(lowering *l, pe_share pe, u64 times, u64 each);

@@ -11,7 +11,10 @@ static void lower_part(lowering *l, const graph_node *node, feature_axis axis, l
       u64 features = lower_share(pe.column, axis);
       if (whole) features = (features * part + whole - 1) / whole;
       lower_class(l, ph, pe);
+      lower_constants(l, f.constants);
+      lower_op(l, OPCODE_COPY32, f.rows, (u64)f.rows * pe.row->tokens, 0);
       lower_formula_ops(l, &f, features, pe.row->tokens);
+      lower_turns(l, features);
     }
 }
 
@@ -21,16 +24,16 @@ static void lower_elements(lowering *l, const graph_node *node, feature_axis axi
 
 // As weave_elementwise.c has them; SiLU, gates and rotations, which have no form there, in 16 bit.
 static const lower_formula forward_work[] = {
-    [ACT_GELU] = {{{OPCODE_FMA32, 5}, {OPCODE_ADD32, 2}, {OPCODE_TANH, 1}, {OPCODE_FMA16, 1}}},
-    [ACT_GELU_ERF] = {{{OPCODE_FMA32, 2}, {OPCODE_ADD32, 1}, {OPCODE_TANH, 1}, {OPCODE_FMA16, 1}}},
-    [ACT_RELU2] = {{{OPCODE_ADD32, 1}, {OPCODE_FMA16, 1}}},
-    [ACT_SILU] = {{{OPCODE_FMA16, 2}, {OPCODE_TANH, 1}}}};
+    [ACT_GELU] = {{{OPCODE_FMA32, 5}, {OPCODE_ADD32, 2}, {OPCODE_TANH, 1}, {OPCODE_FMA16, 1}}, 3, 1},
+    [ACT_GELU_ERF] = {{{OPCODE_FMA32, 2}, {OPCODE_ADD32, 1}, {OPCODE_TANH, 1}, {OPCODE_FMA16, 1}}, 2, 1},
+    [ACT_RELU2] = {{{OPCODE_ADD32, 1}, {OPCODE_FMA16, 1}}, 0, 1},
+    [ACT_SILU] = {.terms = {{OPCODE_FMA16, 2}, {OPCODE_TANH, 1}}}};
 // Up to the slope; then its product with dy.
 static const lower_formula slope_work[] = {
-    [ACT_GELU] = {{{OPCODE_FMA32, 10}, {OPCODE_ADD32, 4}, {OPCODE_AXPY32, 1}, {OPCODE_TANH, 1}}},
-    [ACT_GELU_ERF] = {{{OPCODE_FMA32, 6}, {OPCODE_ADD32, 2}, {OPCODE_TANH, 1}, {OPCODE_EXP, 1}}},
-    [ACT_RELU2] = {{{OPCODE_ADD32, 1}, {OPCODE_FMA32, 1}}},
-    [ACT_SILU] = {{{OPCODE_FMA16, 4}, {OPCODE_TANH, 1}}}};
+    [ACT_GELU] = {{{OPCODE_FMA32, 10}, {OPCODE_ADD32, 4}, {OPCODE_AXPY32, 1}, {OPCODE_TANH, 1}}, 4, 2},
+    [ACT_GELU_ERF] = {{{OPCODE_FMA32, 6}, {OPCODE_ADD32, 2}, {OPCODE_TANH, 1}, {OPCODE_EXP, 1}}, 4, 2},
+    [ACT_RELU2] = {{{OPCODE_ADD32, 1}, {OPCODE_FMA32, 1}}, 1, 2},
+    [ACT_SILU] = {.terms = {{OPCODE_FMA16, 4}, {OPCODE_TANH, 1}}}};
 
 static void add_term(lower_formula *f, opcode op, u32 times) {
   u32 i = 0;
@@ -57,29 +60,29 @@ void lower_activation_grad(lowering *l, const graph_node *node) {
 
 // SiLU of the gate, and its product with the other projection.
 void lower_gate(lowering *l, const graph_node *node) {
-  lower_elements(l, node, AXIS_HIDDEN, (lower_formula){{{OPCODE_FMA16, 3}, {OPCODE_TANH, 1}}});
+  lower_elements(l, node, AXIS_HIDDEN, (lower_formula){.terms = {{OPCODE_FMA16, 3}, {OPCODE_TANH, 1}}});
 }
 
 // The sigmoid s from tanh (2), silu = x s, dup = dy silu, the slope s + silu (1 - s) (2), dgate = dy up slope (2).
 void lower_gate_grad(lowering *l, const graph_node *node) {
-  lower_elements(l, node, AXIS_HIDDEN, (lower_formula){{{OPCODE_FMA16, 8}, {OPCODE_TANH, 1}}});
+  lower_elements(l, node, AXIS_HIDDEN, (lower_formula){.terms = {{OPCODE_FMA16, 8}, {OPCODE_TANH, 1}}});
 }
 
 // Q and K, two multiply-adds each per feature and a cosine or sine that both use. Which features make a pair is an
 // order of the weights' rows, so pairs are taken to lie inside a PE and rotated ones evenly over a head's columns.
 void lower_rotary(lowering *l, const graph_node *node) {
   const model_spec *m = &l->graph->model;
-  lower_part(l, node, AXIS_WIDTH, (lower_formula){{{OPCODE_FMA16, 4}, {OPCODE_TANH, 1}}}, model_rotary_dims(m),
+  lower_part(l, node, AXIS_WIDTH, (lower_formula){.terms = {{OPCODE_FMA16, 4}, {OPCODE_TANH, 1}}}, model_rotary_dims(m),
              model_head_width(m));
 }
 
 void lower_residual(lowering *l, const graph_node *node) {
-  lower_elements(l, node, AXIS_WIDTH, (lower_formula){{{OPCODE_FMA32, 1}, {OPCODE_ADD16, 1}}});
+  lower_elements(l, node, AXIS_WIDTH, (lower_formula){{{OPCODE_FMA32, 1}, {OPCODE_ADD16, 1}}, 1, 0});
 }
 
 // The branch's gradient is scaled, the stream's copied, unless they are added to what is there.
 void lower_residual_grad(lowering *l, const graph_node *node) {
-  lower_formula f = {0};
+  lower_formula f = {.constants = 1};
   add_product(&f, node->accumulate & 2);
   add_term(&f, node->accumulate & 1 ? OPCODE_ADD16 : OPCODE_COPY16, 1);
   lower_elements(l, node, AXIS_WIDTH, f);

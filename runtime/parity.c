@@ -67,7 +67,8 @@ static void state_number(words *w, const char *key, u32 value) {
   state(w, key, arena_format(w->memory, "%u", value));
 }
 
-static bool run_engine(const parity_case *c, const char *name, u32 microbatch, arena *a, step_sim *ret_sim,
+// like: the other engine's step, if it has been.
+static bool run_engine(const parity_case *c, const char *name, const step_sim *like, arena *a, step_sim *ret_sim,
                        status *st) {
   words w = {.memory = a};
   state(&w, "machine", "cs3");
@@ -80,13 +81,13 @@ static bool run_engine(const parity_case *c, const char *name, u32 microbatch, a
   state_number(&w, "train.batch", c->batch);
   state(&w, "train.precision", c->precision);
   state_number(&w, "plan.width", c->width);
-  state_number(&w, "plan.height", c->height);
+  state_number(&w, "plan.height", like ? like->plan.tiles.rows : c->height);
   state(&w, "plan.axpy", c->precision);
   state(&w, "plan.activations", "resident");
   state(&w, "plan.grid", "plain");
   state(&w, "plan.tokens", "contiguous");
   state(&w, "plan.replicas", "1");
-  if (microbatch) state_number(&w, "plan.microbatch", microbatch);
+  if (like) state_number(&w, "plan.microbatch", like->plan.microbatch);
   run_spec *r = arena_array(a, run_spec, 1);
   return run_spec_load(r, NULL, w.sets, w.count, a, st) && step_sim_run(r, false, a, ret_sim, st);
 }
@@ -113,10 +114,10 @@ typedef struct rows {
   u32 count, room;
 } rows;
 
+// Flow has the rows that the fabric uses: weaving divides a sequence over rows in equal parts only.
 static bool run_case(const parity_case *c, arena *a, rows *all, status *st) {
   step_sim *fabric = arena_array(a, step_sim, 1), *flow = arena_array(a, step_sim, 1);
-  if (!run_engine(c, "fabric", 0, a, fabric, st) || !run_engine(c, "flow", fabric->plan.microbatch, a, flow, st))
-    return false;
+  if (!run_engine(c, "fabric", NULL, a, fabric, st) || !run_engine(c, "flow", fabric, a, flow, st)) return false;
   for (u32 i = 0; i < fabric->program.phase_count; i++) {
     const char *node = fabric->program.phases[i].origin;
     const u32 twin = find_phase(&flow->program, node);

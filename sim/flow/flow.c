@@ -55,6 +55,7 @@ static double class_work(const program *p, const program_class *c, const machine
     const program_op *op = &p->ops[c->first_op + i];
     timing_load_add(&load, m, op->thread, op->opcode, op->issues, op->elements);
   }
+  timing_load_turns(&load, m, c->turns);
   return timing_load_cycles(&load);
 }
 

@@ -146,6 +146,7 @@ u64 program_hash(const program *p) {
   for (u32 i = 0; i < p->class_count; i++) {
     const program_class *c = &p->classes[i];
     h = hash_u64(hash_u64(hash_u64(hash_u64(h, c->pes), c->first_op), c->op_count), c->tasks);
+    h = hash_u64(h, c->turns);
   }
   for (u32 i = 0; i < p->op_count; i++) {
     const program_op *op = &p->ops[i];
@@ -165,7 +166,9 @@ u64 program_hash(const program *p) {
 }
 
 static void print_class(const program *p, const program_class *c, text *out) {
-  text_format(out, "  class pes=%u tasks=%llu\n", c->pes, (unsigned long long)c->tasks);
+  text_format(out, "  class pes=%u tasks=%llu", c->pes, (unsigned long long)c->tasks);
+  if (c->turns) text_format(out, " turns=%llu", (unsigned long long)c->turns);
+  text_add(out, "\n");
   for (u32 i = 0; i < c->op_count; i++) {
     const program_op *op = &p->ops[c->first_op + i];
     text_format(out, "    %s issues=%llu elements=%llu hops=%u", opcode_get(op->opcode)->name,

@@ -27,6 +27,7 @@ typedef struct program_class { // PEs with the same work
   u32 pes;
   u32 first_op, op_count;
   u64 tasks; // task starts per PE
+  u64 turns; // of loops, in sequence with the task's own instructions; those in the shadow of microthreads are not here
 } program_class;
 
 typedef enum phase_family {

@@ -52,6 +52,10 @@ void timing_load_add(timing_load *l, const machine *m, u32 thread, opcode op, u6
   l->ramp += m->spec.wavelet_cycles * opcode_get(op)->half_wavelets / 2 * (double)elements;
 }
 
+void timing_load_turns(timing_load *l, const machine *m, u64 turns) {
+  l->alone[0] += m->spec.loop_cycles * (double)turns;
+}
+
 // A set-up elapses without the datapath, an element occupies it; a thread's instructions are one after the other. Let
 // thread k have set-ups S_k and elements E_k (on the datapath). Three things take their time whatever the order:
 //   a thread's own chain        S_k + E_k, more where its wavelets come slower than the datapath takes them

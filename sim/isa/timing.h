@@ -24,6 +24,7 @@ typedef struct timing_load {
   double datapath, ramp;        // of the microthreads together
 } timing_load;
 void timing_load_add(timing_load *l, const machine *m, u32 thread, opcode op, u64 issues, u64 elements);
+void timing_load_turns(timing_load *l, const machine *m, u64 turns); // of loops, on thread 0
 double timing_load_cycles(const timing_load *l);
 // First wavelet along a straight path: a ramp, the links, a ramp.
 double timing_path(const machine *m, u32 hops);
