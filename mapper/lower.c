@@ -20,7 +20,7 @@ static lower_node *const families[OP_COUNT] = {
     [OP_LAYERNORM_GRAD] = lower_norm_grad,
     [OP_ATTENTION_GRAD] = lower_attention_grad,
     [OP_ACTIVATION_GRAD] = lower_activation_grad,
-    [OP_RESIDUAL_GRAD] = lower_residual,
+    [OP_RESIDUAL_GRAD] = lower_residual_grad,
     [OP_EMBED_GRAD] = lower_embed_grad,
     [OP_RMSNORM] = lower_norm,
     [OP_GATE] = lower_gate,
@@ -90,27 +90,48 @@ program_phase *lower_phase(lowering *l, phase_family family, const graph_node *n
   return ph;
 }
 
-void lower_class(lowering *l, program_phase *ph, pe_share pe, u64 tasks) {
+void lower_class(lowering *l, program_phase *ph, pe_share pe) {
   l->classes = grow(l->memory, l->classes, l->class_count, &l->class_room, sizeof *l->classes);
   l->classes[l->class_count++] =
-      (program_class){.pes = pe.column->columns * pe.row->rows, .first_op = l->op_count, .tasks = tasks};
+      (program_class){.pes = pe.column->columns * pe.row->rows, .first_op = l->op_count, .tasks = 1};
   ph->class_count++;
 }
 
-void lower_op(lowering *l, opcode op, u64 issues, u64 elements, u32 hops) {
+void lower_beside(lowering *l, u32 thread, opcode op, u64 issues, u64 elements, u32 hops) {
   l->opcodes_used[l->phases[l->phase_count - 1].family] |= 1u << op;
   if (!elements) return;
+  if (thread >= l->machine->spec.microthreads) thread = 0;
   l->ops = grow(l->memory, l->ops, l->op_count, &l->op_room, sizeof *l->ops);
-  l->ops[l->op_count++] = (program_op){.opcode = op, .hops = hops, .issues = issues, .elements = elements};
+  l->ops[l->op_count++] =
+      (program_op){.opcode = op, .hops = hops, .thread = thread, .issues = issues, .elements = elements};
   l->classes[l->class_count - 1].op_count++;
 }
 
-void lower_row_sums(lowering *l, pe_share pe, u64 sums) {
-  u64 values = l->plan->tiles.group_width > 1 ? sums * pe.row->tokens : 0;
+void lower_op(lowering *l, opcode op, u64 issues, u64 elements, u32 hops) {
+  lower_beside(l, 0, op, issues, elements, hops);
+}
+
+void lower_formula_ops(lowering *l, const lower_formula *f, u64 features, u64 tokens) {
+  for (u32 i = 0; i < LOWER_TERMS; i++) {
+    const lower_term *t = &f->terms[i];
+    if (t->times) lower_op(l, (opcode)t->opcode, t->times * features, t->times * features * tokens, 0);
+  }
+}
+
+void lower_turns(lowering *l, u64 turns) {
+  l->classes[l->class_count - 1].turns += turns;
+}
+
+void lower_constants(lowering *l, u32 count) {
+  lower_op(l, OPCODE_COPY32, count, count, 0);
+}
+
+void lower_row_sums(lowering *l, pe_share pe, u64 times, u64 each) {
+  u64 values = l->plan->tiles.group_width > 1 ? times * each * pe.row->tokens : 0;
   bool end = pe.column->row_end;
-  lower_op(l, OPCODE_CHAIN32, sums, end ? 0 : values, 1);
-  lower_op(l, OPCODE_RECV32, sums, values, 0); // the end receives the sums, the others the totals
-  lower_op(l, OPCODE_SEND32, sums, end ? values : 0, l->plan->tiles.group_width - 1);
+  lower_op(l, OPCODE_CHAIN32, times, end ? 0 : values, 1);
+  lower_op(l, OPCODE_RECV32, times, values, 0); // the end receives the sums, the others the totals
+  lower_op(l, OPCODE_SEND32, times, end ? values : 0, l->plan->tiles.group_width - 1);
 }
 
 bool lower_completes(const lowering *l, const graph_node *node, u32 gradient) {

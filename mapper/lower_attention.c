@@ -1,7 +1,9 @@
 // Attention: every key triggers an AXPY per feature over the row's queries, scores chain along
 // the columns of a head, the softmax is online and shared between them, probabilities go back along the
-// head, and values are accumulated like weights. Where a sequence spans rows, keys and values rotate
-// down the column, and up as well where tokens see those behind them; in backward their gradients go with them.
+// head, and values are accumulated like weights. As in weave_attention.c and weave_attention_grad.c products that add
+// to different places are on different microthreads, forward those of values only. Where a sequence spans rows, keys
+// and values rotate down the column, and up as well where tokens see those behind them; in backward their gradients go
+// with them.
 #include "mapper/lower.h"
 
 // Work of one row, over one microbatch.
@@ -69,7 +71,10 @@ static void score_ops(lowering *l, const tile_column *c, row_work w, u32 times) 
 static void forward_ops(lowering *l, pe_share pe, row_work w) {
   u64 n = pe.column->features, t = pe.row->tokens;
   opcode axpy = l->plan->axpy == AXPY_FP16 ? OPCODE_AXPY16 : OPCODE_AXPY32;
-  lower_op(l, axpy, 2 * w.keys * n, 2 * w.pairs * n, 0); // scores, values
+  lower_op(l, axpy, w.keys * n, w.pairs * n, 0); // scores
+  const u64 half = n / 2, parts[] = {n % 2 ? n : half, n % 2 ? 0 : half};
+  for (u32 i = 0; i < COUNT_OF(parts); i++) // values
+    lower_beside(l, 1 + i, axpy, w.keys * parts[i], w.pairs * parts[i], 0);
   score_ops(l, pe.column, w, 1);
   lower_op(l, OPCODE_EXP, w.keys, score_share(pe.column, w.pairs), 0);
   lower_op(l, OPCODE_FMA16, (w.blocks + 1) * n, (w.blocks + 1) * n * t, 0); // rescale per block, divide at the end
@@ -81,9 +86,11 @@ static void forward_ops(lowering *l, pe_share pe, row_work w) {
 static void backward_ops(lowering *l, pe_share pe, row_work w) {
   u64 n = pe.column->features, t = pe.row->tokens;
   opcode axpy = l->plan->axpy == AXPY_FP16 ? OPCODE_AXPY16 : OPCODE_AXPY32;
-  lower_op(l, axpy, 3 * w.keys * n, 3 * w.pairs * n, 0);         // scores again, dP = dy V^T, dQ
-  lower_op(l, OPCODE_DOT16, 2 * w.keys * n, 2 * w.pairs * n, 0); // dK, dV
-  score_ops(l, pe.column, w, 2);                                 // scores and dP
+  const u64 issues = w.keys * n, products = w.pairs * n;
+  lower_beside(l, 1, axpy, 2 * issues, 2 * products, 0);                              // scores again; dQ
+  lower_beside(l, 2, axpy, issues, products, 0);                                      // dP = dy V^T
+  for (u32 i = 2; i <= 3; i++) lower_beside(l, i, OPCODE_DOT16, issues, products, 0); // dK, dV
+  score_ops(l, pe.column, w, 2);                                                      // scores and dP
   lower_op(l, OPCODE_EXP, w.keys, score_share(pe.column, w.pairs), 0);
   lower_op(l, OPCODE_FMA16, n, n * t, 0); // dy . y
   lower_op(l, OPCODE_CHAIN32, split_heads(pe.column), split_heads(pe.column) * t, 1);
@@ -104,7 +111,7 @@ static void lower_keys(lowering *l, const graph_node *node, u32 passes) {
     if (w.busiest > rotated) rotated = w.busiest;
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.rows[r]};
-      lower_class(l, ph, pe, w.keys);
+      lower_class(l, ph, pe);
       if (passes == 1)
         forward_ops(l, pe, w);
       else

@@ -2,69 +2,90 @@
 // takes the gradient of the embedded tokens back.
 #include "mapper/lower.h"
 
-typedef struct element_work {
-  feature_axis axis;
-  u32 vector_ops;  // multiply-adds per feature over the tokens
-  u32 functions;   // tanh, erf or sine per element
-  u32 part, whole; // of the features that are treated; 0 of 0: all
-} element_work;
-
-static void lower_elements(lowering *l, const graph_node *node, element_work w) {
+// `part` of `whole` features are treated; 0 of 0: all.
+static void lower_part(lowering *l, const graph_node *node, feature_axis axis, lower_formula f, u32 part, u32 whole) {
   program_phase *ph = lower_phase(l, FAMILY_ELEMENTWISE, node);
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
-      u64 tokens = pe.row->tokens, features = lower_share(pe.column, w.axis);
-      if (w.whole) features = (features * w.part + w.whole - 1) / w.whole;
-      lower_class(l, ph, pe, 1);
-      lower_op(l, OPCODE_FMA16, w.vector_ops * features, w.vector_ops * features * tokens, 0);
-      lower_op(l, OPCODE_TANH, w.functions * features, w.functions * features * tokens, 0);
+      u64 features = lower_share(pe.column, axis);
+      if (whole) features = (features * part + whole - 1) / whole;
+      lower_class(l, ph, pe);
+      lower_constants(l, f.constants);
+      lower_op(l, OPCODE_COPY32, f.rows, (u64)f.rows * pe.row->tokens, 0);
+      lower_formula_ops(l, &f, features, pe.row->tokens);
+      lower_turns(l, features);
     }
 }
 
-// Of an activation, forward and in its gradient: x^2 of max(x, 0); the polynomial inside tanh and the product
-// outside; x / 2 inside tanh and the product outside.
-static const element_work forward_work[] = {[ACT_GELU] = {AXIS_HIDDEN, 4, 1, 0, 0},
-                                            [ACT_GELU_ERF] = {AXIS_HIDDEN, 4, 1, 0, 0},
-                                            [ACT_RELU2] = {AXIS_HIDDEN, 2, 0, 0, 0},
-                                            [ACT_SILU] = {AXIS_HIDDEN, 2, 1, 0, 0}};
-static const element_work gradient_work[] = {[ACT_GELU] = {AXIS_HIDDEN, 7, 1, 0, 0},
-                                             [ACT_GELU_ERF] = {AXIS_HIDDEN, 7, 1, 0, 0},
-                                             [ACT_RELU2] = {AXIS_HIDDEN, 2, 0, 0, 0},
-                                             [ACT_SILU] = {AXIS_HIDDEN, 5, 1, 0, 0}};
+static void lower_elements(lowering *l, const graph_node *node, feature_axis axis, lower_formula f) {
+  lower_part(l, node, axis, f, 0, 0);
+}
+
+// As weave_elementwise.c has them; SiLU, gates and rotations, which have no form there, in 16 bit.
+static const lower_formula forward_work[] = {
+    [ACT_GELU] = {{{OPCODE_FMA32, 5}, {OPCODE_ADD32, 2}, {OPCODE_TANH, 1}, {OPCODE_FMA16, 1}}, 3, 1},
+    [ACT_GELU_ERF] = {{{OPCODE_FMA32, 2}, {OPCODE_ADD32, 1}, {OPCODE_TANH, 1}, {OPCODE_FMA16, 1}}, 2, 1},
+    [ACT_RELU2] = {{{OPCODE_ADD32, 1}, {OPCODE_FMA16, 1}}, 0, 1},
+    [ACT_SILU] = {.terms = {{OPCODE_FMA16, 2}, {OPCODE_TANH, 1}}}};
+// Up to the slope; then its product with dy.
+static const lower_formula slope_work[] = {
+    [ACT_GELU] = {{{OPCODE_FMA32, 10}, {OPCODE_ADD32, 4}, {OPCODE_AXPY32, 1}, {OPCODE_TANH, 1}}, 4, 2},
+    [ACT_GELU_ERF] = {{{OPCODE_FMA32, 6}, {OPCODE_ADD32, 2}, {OPCODE_TANH, 1}, {OPCODE_EXP, 1}}, 4, 2},
+    [ACT_RELU2] = {{{OPCODE_ADD32, 1}, {OPCODE_FMA32, 1}}, 1, 2},
+    [ACT_SILU] = {.terms = {{OPCODE_FMA16, 4}, {OPCODE_TANH, 1}}}};
+
+static void add_term(lower_formula *f, opcode op, u32 times) {
+  u32 i = 0;
+  while (f->terms[i].times) i++;
+  require(i < LOWER_TERMS);
+  f->terms[i] = (lower_term){op, times};
+}
+
+// A product into a tensor, or onto what is there.
+static void add_product(lower_formula *f, bool accumulate) {
+  add_term(f, accumulate ? OPCODE_FMA32 : OPCODE_FMA16, 1);
+  if (accumulate) add_term(f, OPCODE_ADD16, 1);
+}
 
 void lower_activation(lowering *l, const graph_node *node) {
-  lower_elements(l, node, forward_work[l->graph->model.activation]);
+  lower_elements(l, node, AXIS_HIDDEN, forward_work[l->graph->model.activation]);
 }
 
 void lower_activation_grad(lowering *l, const graph_node *node) {
-  lower_elements(l, node, gradient_work[l->graph->model.activation]);
+  lower_formula f = slope_work[l->graph->model.activation];
+  add_product(&f, node->accumulate & 1);
+  lower_elements(l, node, AXIS_HIDDEN, f);
 }
 
 // SiLU of the gate, and its product with the other projection.
 void lower_gate(lowering *l, const graph_node *node) {
-  lower_elements(l, node, (element_work){.axis = AXIS_HIDDEN, .vector_ops = 3, .functions = 1});
+  lower_elements(l, node, AXIS_HIDDEN, (lower_formula){.terms = {{OPCODE_FMA16, 3}, {OPCODE_TANH, 1}}});
 }
 
 // The sigmoid s from tanh (2), silu = x s, dup = dy silu, the slope s + silu (1 - s) (2), dgate = dy up slope (2).
 void lower_gate_grad(lowering *l, const graph_node *node) {
-  lower_elements(l, node, (element_work){.axis = AXIS_HIDDEN, .vector_ops = 8, .functions = 1});
+  lower_elements(l, node, AXIS_HIDDEN, (lower_formula){.terms = {{OPCODE_FMA16, 8}, {OPCODE_TANH, 1}}});
 }
 
 // Q and K, two multiply-adds each per feature and a cosine or sine that both use. Which features make a pair is an
 // order of the weights' rows, so pairs are taken to lie inside a PE and rotated ones evenly over a head's columns.
 void lower_rotary(lowering *l, const graph_node *node) {
   const model_spec *m = &l->graph->model;
-  lower_elements(l, node,
-                 (element_work){.axis = AXIS_WIDTH,
-                                .vector_ops = 4,
-                                .functions = 1,
-                                .part = model_rotary_dims(m),
-                                .whole = model_head_width(m)});
+  lower_part(l, node, AXIS_WIDTH, (lower_formula){.terms = {{OPCODE_FMA16, 4}, {OPCODE_TANH, 1}}}, model_rotary_dims(m),
+             model_head_width(m));
 }
 
 void lower_residual(lowering *l, const graph_node *node) {
-  lower_elements(l, node, (element_work){.axis = AXIS_WIDTH, .vector_ops = 1});
+  lower_elements(l, node, AXIS_WIDTH, (lower_formula){{{OPCODE_FMA32, 1}, {OPCODE_ADD16, 1}}, 1, 0});
+}
+
+// The branch's gradient is scaled, the stream's copied, unless they are added to what is there.
+void lower_residual_grad(lowering *l, const graph_node *node) {
+  lower_formula f = {.constants = 1};
+  add_product(&f, node->accumulate & 2);
+  add_term(&f, node->accumulate & 1 ? OPCODE_ADD16 : OPCODE_COPY16, 1);
+  lower_elements(l, node, AXIS_WIDTH, f);
 }
 
 static program_phase *lower_edge(lowering *l, const graph_node *node, u32 values_per_wavelet) {
@@ -86,7 +107,7 @@ void lower_embed(lowering *l, const graph_node *node) {
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
       u64 tokens = pe.row->tokens, features = pe.column->features;
-      lower_class(l, ph, pe, tokens);
+      lower_class(l, ph, pe);
       lower_op(l, OPCODE_RECV16, tokens, tokens * features, 0);
     }
 }
@@ -106,7 +127,7 @@ void lower_embed_grad(lowering *l, const graph_node *node) {
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
       u64 tokens = pe.row->tokens, features = pe.column->features;
-      lower_class(l, ph, pe, tokens);
+      lower_class(l, ph, pe);
       lower_op(l, OPCODE_SEND32, tokens, tokens * features, hops);
     }
 }

@@ -14,6 +14,9 @@ u64 lower_nonzeros(const lowering *l, const graph_node *node, u64 weights) {
   return node->layer == GRAPH_NONE || density >= 1 ? weights : (u64)ceil((double)weights * density);
 }
 
+enum { CHAIN = 1, EASTERN, PRODUCTS };                  // microthreads of a product
+enum { LINK = 1, HEAR, WEST, EAST, CLEAR, DROP, DOTS }; // of a gradient of weights
+
 typedef struct product {
   feature_axis from, to; // axis of the summed features, of the outputs
   bool bias;
@@ -23,21 +26,49 @@ static opcode axpy_op(const lowering *l) {
   return l->plan->axpy == AXPY_FP16 ? OPCODE_AXPY16 : OPCODE_AXPY32;
 }
 
+// Features of an axis are there so many times over: queries, keys, values.
+static u32 blocks_of(feature_axis axis) {
+  return axis == AXIS_QKV ? 3 : 1;
+}
+
+// What is done with the own sums of each block when all are there.
+static void finish_own(lowering *l, const graph_node *node, product p, u64 own, u64 tokens) {
+  const u64 blocks = blocks_of(p.to), values = own * tokens;
+  const bool add = node->accumulate & 1, scaled = node->scale != 1;
+  if (p.bias) {
+    lower_op(l, OPCODE_RECV32, blocks, own, 0);
+    lower_op(l, scaled || add ? OPCODE_ADD32 : OPCODE_ADD16, blocks, values, 0);
+  }
+  if (scaled)
+    lower_op(l, add ? OPCODE_AXPY16 : OPCODE_FMA16, blocks, values, 0);
+  else if (add)
+    lower_op(l, OPCODE_ADD16, blocks, values, 0);
+  else if (!p.bias)
+    lower_op(l, OPCODE_NARROW, blocks, values, 0);
+}
+
+// As weave_linear.c has them: products on one microthread, links of the chain (own sums from one side among them) on
+// another, own sums from the other side on a third. What a PE owns it does not pass on: chains from both sides end
+// there.
+void lower_products(lowering *l, pe_share pe, u64 outputs, u64 weights, u64 own) {
+  const u32 width = l->plan->tiles.group_width;
+  const u64 tokens = pe.row->tokens;
+  lower_beside(l, PRODUCTS, axpy_op(l), weights, weights * tokens, 0);
+  lower_beside(l, CHAIN, OPCODE_CHAIN32, outputs - own, (outputs - own) * tokens, 1);
+  lower_beside(l, CHAIN, width > 1 ? OPCODE_RECV32 : OPCODE_COPY32, own, own * tokens, 0);
+  if (width > 2) lower_beside(l, EASTERN, OPCODE_RECV32, own, own * tokens, 0);
+}
+
 static void product_classes(lowering *l, program_phase *ph, const graph_node *node, product p) {
   u64 outputs = lower_total(l, p.to);
   for (u32 r = 0; r < l->map.size_count; r++)
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
       u64 tokens = pe.row->tokens, from = lower_share(pe.column, p.from), to = lower_share(pe.column, p.to);
-      lower_class(l, ph, pe, outputs);
+      lower_class(l, ph, pe);
       u64 weights = lower_nonzeros(l, node, outputs * from);
-      lower_op(l, axpy_op(l), weights, weights * tokens, 0);
-      // what it owns it does not pass on: chains from both sides end here
-      u64 sides = l->plan->tiles.group_width > 2 ? 2 : l->plan->tiles.group_width - 1;
-      lower_op(l, OPCODE_CHAIN32, outputs - to, (outputs - to) * tokens, 1);
-      lower_op(l, OPCODE_RECV32, sides * to, sides * to * tokens, 0);
-      lower_op(l, OPCODE_NARROW, to, to * tokens, 0);
-      lower_op(l, axpy_op(l), p.bias ? to : 0, p.bias ? to * tokens : 0, 0);
+      lower_products(l, pe, outputs, weights, to);
+      finish_own(l, node, p, to, tokens);
     }
 }
 
@@ -52,7 +83,7 @@ static void lower_product(lowering *l, const graph_node *node, phase_family fami
   ph->column_wavelets = down + (p.bias ? lower_share_max(l, p.to) : 0);
   u64 weights = lower_nonzeros(l, node, outputs * inputs);          // a wavelet each: 16 bits of value, 16 of index
   ph->stream_in = (weights + (p.bias ? outputs : 0)) * t->replicas; // each group has its own copy
-  ph->stream_in_hops = t->rows;
+  ph->stream_in_hops = t->rows - 1;                                 // the edge is at the first row
   product_classes(l, ph, node, p);
 }
 
@@ -66,6 +97,20 @@ void lower_grad_x(lowering *l, const graph_node *node) {
   lower_product(l, node, FAMILY_GRAD_X, p);
 }
 
+// The own values to the west, and to the east where a column is; what comes back from the own router is dropped.
+// Together they cross the whole row, on the average half of it on each side.
+static void send_own(lowering *l, pe_share pe, u64 values) {
+  const u32 width = l->plan->tiles.group_width;
+  if (width < 2) return;
+  const u32 all = width - 1, west = pe.column->row_end ? all : all / 2;
+  lower_beside(l, WEST, west ? OPCODE_SEND16 : OPCODE_COPY16, 1, values, west); // nobody hears the first of two
+  if (pe.column->row_end) return;
+  lower_beside(l, EAST, OPCODE_SEND16, 2, values, all - west);
+  lower_beside(l, DROP, OPCODE_RECV16, 1, values, 0);
+}
+
+// As weave_grad_w.c has it: what is heard, multiplied, summed down the column and cleared for the next output but three
+// is each on a microthread of its own.
 void lower_grad_w(lowering *l, const graph_node *node) {
   const plan_tiles *t = &l->plan->tiles;
   feature_axis out_axis = schedule_axis(l->graph, node->in[0]), in_axis = schedule_axis(l->graph, node->in[1]);
@@ -86,12 +131,15 @@ void lower_grad_w(lowering *l, const graph_node *node) {
     for (u32 c = 0; c < l->map.column_count; c++) {
       pe_share pe = {&l->map.columns[c], &l->map.sizes[r]};
       u64 tokens = pe.row->tokens, in = lower_share(pe.column, in_axis), out = lower_share(pe.column, out_axis);
-      lower_class(l, ph, pe, outputs);
-      lower_op(l, OPCODE_SEND16, out, t->group_width > 1 ? out * tokens : 0, t->group_width - 1);
-      lower_op(l, OPCODE_RECV16, outputs - out, (outputs - out) * tokens, 0);
+      lower_class(l, ph, pe);
+      if (blocks_of(out_axis) > 1) lower_op(l, OPCODE_COPY16, blocks_of(out_axis), out * tokens, 0);
+      send_own(l, pe, out * tokens);
+      lower_beside(l, HEAR, OPCODE_RECV16, outputs, outputs * tokens, 0);
       u64 weights = lower_nonzeros(l, node, outputs * in); // masked ones need no gradient
-      lower_op(l, OPCODE_DOT16, weights, weights * tokens, 0);
-      lower_op(l, OPCODE_CHAIN32, outputs, weights, 1);
+      lower_beside(l, CLEAR, OPCODE_COPY32, outputs, weights, 0);
+      lower_beside(l, DOTS, OPCODE_DOT16, weights, weights * tokens, 0);
+      lower_beside(l, LINK, OPCODE_CHAIN32, outputs, weights, 1);
+      if (node->scale != 1) lower_op(l, OPCODE_FMA32, outputs, weights, 0);
       if (!bias) out = 0;
       lower_op(l, OPCODE_DOT16, out, out * tokens, 0);
       lower_op(l, OPCODE_CHAIN32, 1, out, 1);

@@ -23,7 +23,8 @@ static const u32 families[OP_COUNT] = {
 
 static void write_op(writer *w, opcode op, u64 issues, u64 elements) {
   if (!elements) return;
-  w->ops[w->op_count++] = (program_op){op, opcode_get(op)->half_wavelets ? 1 : 0, issues, elements};
+  w->ops[w->op_count++] =
+      (program_op){.opcode = op, .hops = opcode_get(op)->half_wavelets ? 1 : 0, .issues = issues, .elements = elements};
   w->classes[w->class_count - 1].op_count++;
 }
 

@@ -1,6 +1,7 @@
 // weft validate: published measurements, our numbers for them, and the errors.
 #include "runtime/commands.h"
 #include "runtime/output.h"
+#include "runtime/parity.h"
 #include "runtime/validation.h"
 
 #include <math.h>
@@ -91,8 +92,22 @@ static bool judge(const validation *v, status *st) {
                      missed, gated);
 }
 
+static bool run_parity(const command_call *c, status *st) {
+  parity p;
+  if (!parity_run(false, c->memory, &p, st)) return false;
+  text page = {0};
+  if (command_flag(c, "markdown"))
+    parity_markdown(&p, c->memory, &page);
+  else
+    parity_table(&p, &page);
+  output_text(text_get(&page));
+  text_free(&page);
+  return true;
+}
+
 // One row, or everything.
 static bool run(const command_call *c, status *st) {
+  if (command_flag(c, "parity")) return run_parity(c, st);
   validation v = {.count = 0};
   const char *only = command_value(c, "row");
   if (!validation_fabric_run(only, c->memory, &v.fabric, &v.fabric_count, st)) return false;
@@ -113,6 +128,7 @@ static bool run(const command_call *c, status *st) {
 
 static const command_option options[] = {
     {"markdown", NULL, "print docs/VALIDATION.md", NULL},
+    {"parity", NULL, "both engines on small models, phase by phase (with --markdown: docs/PARITY.md)", NULL},
     {"row", "ID", "only this row: V1 to V24", NULL},
 };
 

@@ -144,16 +144,19 @@ static void fill_result(const fabric_step *f, arena *a, step_sim *s) {
   engine_result *e = &s->result;
   engine_span *spans = arena_array(a, engine_span, w->phase_count);
   double *by_phase = arena_array(a, double, w->phase_count);
+  sim_counts *counts = arena_array(a, sim_counts, w->phase_count);
   *e = (engine_result){.cycles = (double)fabric_step_cycles(f),
                        .sram_peak_bytes = w->data_bytes + w->code_bytes,
                        .pes_used = w->width * w->height,
                        .spans = spans,
                        .span_count = w->phase_count,
                        .by_phase = by_phase,
+                       .phase_counts = counts,
                        .first_repeat_cycles = (double)fabric_step_cycles(f) / repeat};
   for (u32 i = 0; i < w->phase_count; i++) {
     const double cycles = (double)times[i].cycles, busy = fmin((double)times[i].busy, cycles); // set-ups overlap
-    for (u32 k = 0; k < s->plan.microbatches; k++) sim_counts_add(&e->counts, &times[i].counts);
+    counts[i] = times[i].counts;
+    for (u32 k = 0; k < s->plan.microbatches; k++) sim_counts_add(&e->counts, &counts[i]);
     spans[i] = (engine_span){.start_cycle = (double)times[i].start,
                              .end_cycle = (double)times[i].start + cycles,
                              .work_cycles = busy,

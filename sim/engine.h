@@ -44,6 +44,7 @@ typedef struct engine_result {
   // in no phase).
   double by_resource[RESOURCE_COUNT];
   const double *by_phase;
+  const sim_counts *phase_counts; // of one repetition of each phase; transfers are in none
   double transfer_wait_cycles, host_cycles; // exposed
   double io_in_busy_cycles, io_out_busy_cycles, compute_busy_cycles;
 } engine_result;

@@ -1,6 +1,8 @@
 // The laws of time against numbers worked out by hand from the published rows.
 #include "tests/sim_support.h"
 
+#include <math.h>
+
 static double dsd(const machine *m, opcode op, u64 issues, u64 elements) {
   return timing_dsd(m, op, issues, elements);
 }
@@ -28,6 +30,47 @@ static void instructions_cost_what_silicon_measured(void **state) {
   sim_near(dsd(&m, OPCODE_TANH, 1, 7), 420, 1e-14);
   sim_near(dsd(&m, OPCODE_RSQRT, 1, 7), 280, 1e-14);
   sim_near(dsd(&m, OPCODE_DIV, 1, 7), 350, 1e-14);
+}
+
+typedef struct on_thread {
+  u32 thread;
+  opcode op;
+  u64 issues, elements;
+} on_thread;
+
+static double together(const machine *m, const on_thread *of, u32 count) {
+  timing_load l = {0};
+  for (u32 i = 0; i < count; i++) timing_load_add(&l, m, of[i].thread, of[i].op, of[i].issues, of[i].elements);
+  return timing_load_cycles(&l);
+}
+
+// FMA16 takes 16 cycles of set-up and COPY32 15, which take the datapath for 1 / 2.92 and 1 / 2.44 an element.
+static void threads_share_the_datapath(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs3", NULL);
+  const on_thread work[] = {{1, OPCODE_FMA16, 10, 2920}, {2, OPCODE_COPY32, 1, 244}, {2, OPCODE_COPY32, 9, 2196}};
+  sim_near(together(&m, work, 1), 160 + 1000, 1e-14);
+  sim_near(together(&m, work, 2), 160 + 1000, 1e-14);       // 100 cycles in the 160 of set-ups
+  sim_near(together(&m, work, 3), 1000 + 100 + 900, 1e-14); // the datapath is full
+  // the longest thread, where neither the other nor the datapath takes longer
+  const on_thread short_ones[] = {{1, OPCODE_COPY32, 1, 1}, {2, OPCODE_COPY32, 50, 50}, {3, OPCODE_FMA16, 2, 292}};
+  sim_near(together(&m, short_ones, 3), 50 * 15 + 50 / 2.44, 1e-14);
+  // the task's own thread is in sequence with all, and so are its loops
+  const on_thread sequence[] = {{0, OPCODE_FMA16, 1, 292}, {1, OPCODE_FMA16, 10, 2920}, {0, OPCODE_EXP, 1, 1}};
+  sim_near(together(&m, sequence, 3), 116 + 1160 + 40, 1e-14);
+  timing_load turns = {0};
+  timing_load_turns(&turns, &m, 3);
+  sim_near(timing_load_cycles(&turns), 3 * m.spec.loop_cycles, 1e-14);
+}
+
+// 1.125 cycles a wavelet, in a thread and over all that send.
+static void threads_share_the_ramp(void **state) {
+  (void)state;
+  const machine m = sim_machine("cs3", NULL);
+  const on_thread links[] = {{1, OPCODE_CHAIN32, 1, 1000}, {2, OPCODE_SEND32, 1, 1000}, {3, OPCODE_RECV32, 1, 1000}};
+  sim_near(together(&m, links, 1), 15 + 1125, 1e-14);
+  sim_near(together(&m, links, 2), fmax(2 * 1125, 1000 / m.spec.add32_rate + 1000 / 2.44), 1e-14);
+  sim_near(timing_datapath(&m, OPCODE_SEND32, 244), 100, 1e-14);
 }
 
 static void issues_and_elements_add_up(void **state) {
@@ -134,6 +177,8 @@ static void no_multiply_exceeds_the_memory(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(instructions_cost_what_silicon_measured),
+      cmocka_unit_test(threads_share_the_datapath),
+      cmocka_unit_test(threads_share_the_ramp),
       cmocka_unit_test(issues_and_elements_add_up),
       cmocka_unit_test(operands_wait_for_banks),
       cmocka_unit_test(the_vendors_simulator_is_another_machine),

@@ -187,10 +187,7 @@ bool thread_start(strip *s, unit *u, const df_instruction *i, u64 from_tick) {
   bind_scalars(s, u, i, t);
   if (!t->length || t->awaits_factor) u->ending |= 1u << i->thread;
   t->cost = cost_row(i, t);
-  // CHAIN32 and its like slow down to the link; the ramp does that here
-  double one = timing_dsd(s->m, t->cost, 0, 1);
-  if (t->cost == OPCODE_CHAIN32) one = 1 / s->m->spec.add32_rate;
-  t->element_ticks = (u32)lround(one * wait_for_banks(s, t) * TICKS);
+  t->element_ticks = (u32)lround(timing_datapath(s->m, t->cost, 1) * wait_for_banks(s, t) * TICKS);
   u->busy += setup_ticks(s, t);
   t->ready = from_tick + (t->awaits_factor ? 0 : setup_ticks(s, t));
   if (s->watch) watch_vector(s, u, i, t);

@@ -45,16 +45,18 @@ typedef struct flow {
   double *update_end; // end of each phase in its last repetition
   engine_span *spans;
   double *by_phase;
+  sim_counts *phase_counts;
   engine_result *result;
 } flow;
 
 static double class_work(const program *p, const program_class *c, const machine *m) {
-  double cycles = 0;
+  timing_load load = {0};
   for (u32 i = 0; i < c->op_count; i++) {
     const program_op *op = &p->ops[c->first_op + i];
-    cycles += timing_dsd(m, op->opcode, op->issues, op->elements);
+    timing_load_add(&load, m, op->thread, op->opcode, op->issues, op->elements);
   }
-  return cycles;
+  timing_load_turns(&load, m, c->turns);
+  return timing_load_cycles(&load);
 }
 
 static void count_op(sim_counts *n, const program_op *op, u64 times) {
@@ -101,14 +103,20 @@ static phase_cost phase_solve(const flow *f, const program_phase *ph) {
   return c;
 }
 
-static void count_phase(const flow *f, const program_phase *ph, u64 repeat, sim_counts *n) {
-  const sim_counts set = solve_classes(f, ph).counts, *c = &set;
+static sim_counts count_phase(const flow *f, const program_phase *ph) {
+  sim_counts n = solve_classes(f, ph).counts;
+  n.wavelets += ph->stream_in; // outgoing ones were counted where a PE sent them
+  n.hops += ph->stream_in * ph->stream_in_hops + ph->stream_out * ph->stream_out_hops;
+  return n;
+}
+
+static void count_repeated(sim_counts *n, const sim_counts *c, u64 repeat) {
   n->tasks += c->tasks * repeat;
   n->macs += c->macs * repeat;
   n->sram_read_bytes += c->sram_read_bytes * repeat;
   n->sram_write_bytes += c->sram_write_bytes * repeat;
-  n->wavelets += (c->wavelets + ph->stream_in) * repeat; // outgoing ones were counted where a PE sent them
-  n->hops += (c->hops + ph->stream_in * ph->stream_in_hops + ph->stream_out * ph->stream_out_hops) * repeat;
+  n->wavelets += c->wavelets * repeat;
+  n->hops += c->hops * repeat;
 }
 
 // The group in whose every repetition a transfer happens.
@@ -123,8 +131,8 @@ static const program_group *transfer_group(const program *p, u32 transfer) {
 static void count_program(const flow *f, sim_counts *n) {
   const program *p = f->p;
   for (u32 g = 0; g < p->group_count; g++)
-    for (u32 i = 0; i < p->groups[g].count; i++)
-      count_phase(f, &p->phases[p->groups[g].first + i], p->groups[g].repeat, n);
+    for (u32 i = p->groups[g].first; i < p->groups[g].first + p->groups[g].count; i++)
+      count_repeated(n, &f->phase_counts[i], p->groups[g].repeat);
   for (u32 i = 0; i < p->transfer_count; i++) {
     u64 repeat = transfer_group(p, i)->repeat;
     n->wavelets += p->transfers[i].wavelets * repeat;
@@ -350,6 +358,8 @@ static void flow_init(flow *f, arena *a) {
   f->update_end = arena_array(a, double, phases);
   f->spans = arena_array(a, engine_span, phases);
   f->by_phase = arena_array(a, double, phases);
+  f->phase_counts = arena_array(a, sim_counts, phases);
+  for (u32 i = 0; i < phases; i++) f->phase_counts[i] = count_phase(f, &f->p->phases[i]);
 }
 
 static void sum_busy(const flow *f, engine_result *r) {
@@ -408,11 +418,12 @@ static bool flow_run(const program *p, const machine *m, arena *a, engine_result
   r.spans = f.spans;
   r.span_count = p->phase_count;
   r.by_phase = f.by_phase;
+  r.phase_counts = f.phase_counts;
   *ret_result = r;
   return true;
 }
 
 const engine *flow_engine(void) {
-  static const engine door = {"flow", 2, flow_run};
+  static const engine door = {"flow", 3, flow_run};
   return &door;
 }

@@ -81,19 +81,11 @@ static const char *const cost_page =
     "first eight elements do stands for all.\n\n"
     "| row | set-up | per element |\n|---|---|---|\n";
 
-static void add_without(const char *words, const char *what, const char *instead, text *out) {
-  for (const char *at; (at = strstr(words, what)); words = at + strlen(what)) {
-    text_add_bytes(out, words, (size_t)(at - words));
-    text_add(out, instead);
-  }
-  text_add(out, words);
-}
-
 static void add_expression(const char *words, text *out) {
-  text plain = {0};
-  add_without(words, "m->", "", &plain);
-  add_without(text_get(&plain), "OPCODE_SLOWER", "max", out);
-  text_free(&plain);
+  static const char machine_of[] = "m->";
+  for (const char *at; (at = strstr(words, machine_of)); words = at + strlen(machine_of))
+    text_add_bytes(out, words, (size_t)(at - words));
+  text_add(out, words);
 }
 
 static void add_instruction(u32 code, text *out) {

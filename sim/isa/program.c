@@ -18,7 +18,7 @@ static bool fail(status *st, const char *origin, const char *what) {
   return status_fail(st, CODE_CONFIG, "program: phase %s %s", origin, what);
 }
 
-static bool check_class(const program *p, u32 index, status *st) {
+static bool check_class(const program *p, const machine *m, u32 index, status *st) {
   const program_class *c = &p->classes[index];
   const char *what = NULL;
   if ((u64)c->first_op + c->op_count > p->op_count) what = "has operations outside the program";
@@ -30,6 +30,8 @@ static bool check_class(const program *p, u32 index, status *st) {
       what = "has elements that no instruction issues";
     else if (opcode_get(op->opcode)->half_wavelets && !op->hops)
       what = "sends wavelets nowhere";
+    else if (op->thread >= m->spec.microthreads)
+      what = "runs on a microthread that the machine does not have";
   }
   return !what || status_fail(st, CODE_CONFIG, "program: class %u %s", index, what);
 }
@@ -115,7 +117,7 @@ bool program_check(const program *p, const machine *m, status *st) {
     return status_fail(st, CODE_CONFIG, "program: code of %u bytes, but its tasks and operations take %llu",
                        p->code_bytes, (unsigned long long)code);
   for (u32 i = 0; i < p->class_count; i++)
-    if (!check_class(p, i, st)) return false;
+    if (!check_class(p, m, i, st)) return false;
   for (u32 i = 0; i < p->phase_count; i++)
     if (!check_phase(p, &p->phases[i], m, st)) return false;
   if (!check_groups(p, st)) return false;
@@ -144,10 +146,12 @@ u64 program_hash(const program *p) {
   for (u32 i = 0; i < p->class_count; i++) {
     const program_class *c = &p->classes[i];
     h = hash_u64(hash_u64(hash_u64(hash_u64(h, c->pes), c->first_op), c->op_count), c->tasks);
+    h = hash_u64(h, c->turns);
   }
   for (u32 i = 0; i < p->op_count; i++) {
     const program_op *op = &p->ops[i];
     h = hash_u64(hash_u64(hash_u64(hash_u64(h, op->opcode), op->hops), op->issues), op->elements);
+    h = hash_u64(h, op->thread);
   }
   for (u32 i = 0; i < p->group_count; i++) {
     const program_group *g = &p->groups[i];
@@ -162,11 +166,15 @@ u64 program_hash(const program *p) {
 }
 
 static void print_class(const program *p, const program_class *c, text *out) {
-  text_format(out, "  class pes=%u tasks=%llu\n", c->pes, (unsigned long long)c->tasks);
+  text_format(out, "  class pes=%u tasks=%llu", c->pes, (unsigned long long)c->tasks);
+  if (c->turns) text_format(out, " turns=%llu", (unsigned long long)c->turns);
+  text_add(out, "\n");
   for (u32 i = 0; i < c->op_count; i++) {
     const program_op *op = &p->ops[c->first_op + i];
-    text_format(out, "    %s issues=%llu elements=%llu hops=%u\n", opcode_get(op->opcode)->name,
+    text_format(out, "    %s issues=%llu elements=%llu hops=%u", opcode_get(op->opcode)->name,
                 (unsigned long long)op->issues, (unsigned long long)op->elements, op->hops);
+    if (op->thread) text_format(out, " thread=%u", op->thread);
+    text_add(out, "\n");
   }
 }
 

@@ -13,10 +13,12 @@
 //  6. colors of a phase within the machine's
 //  7. phases side by side do not overlap
 //  8. parameters are used again by a phase that exists
+//  9. a thread that the machine has
 
 typedef struct program_op { // totals of one PE over the phase
   u32 opcode;
   u32 hops;     // links that each sent wavelet crosses (all branches of a multicast); 0: sends nothing
+  u32 thread;   // 0: the task's own, in sequence with all; else the microthread, beside others (timing_load)
   u64 issues;   // vector instructions
   u64 elements; // elements over all of them
 } program_op;
@@ -25,6 +27,7 @@ typedef struct program_class { // PEs with the same work
   u32 pes;
   u32 first_op, op_count;
   u64 tasks; // task starts per PE
+  u64 turns; // of loops, in sequence with the task's own instructions; those in the shadow of microthreads are not here
 } program_class;
 
 typedef enum phase_family {
