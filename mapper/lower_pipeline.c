@@ -148,8 +148,8 @@ void pipeline_print(const plan *p, const graph *g, text *out) {
   u64 pes = 0;
   for (u32 i = 0; i < line->count; i++) pes += (u64)line->kernels[i].width * line->kernels[i].height;
   text_format(out, "plan: layer-pipelined, %u kernels on %llu PEs\n", line->count, (unsigned long long)pes);
-  text_format(out, "  period       %.5g cycles a token; %s (%.5g cycles)\n", line->period_cycles, p->limit,
-              line->link_cycles);
+  text_format(out, "  period       %.5g cycles a token; %s; the widest stream takes %.5g\n", line->period_cycles,
+              p->limit, line->link_cycles);
   text_format(out, "  tile         %u tokens handed on at once; activations %s\n", line->tile,
               plan_policy_name(p->policy));
   text_format(out, "  memory       %u of %u bytes in the fullest PE, of %s\n", p->memory.total_bytes,

@@ -240,13 +240,22 @@ static bool check_grid(const weave_request *r, status *st) {
 }
 
 static bool check_room(const weave *w, const woven *all, status *st) {
-  const u32 sram = w->request->machine->spec.sram_bytes, need = all->data_bytes + all->code_bytes;
-  if (need <= sram) return true;
+  const weave_request *r = w->request;
+  const machine_spec *m = &r->machine->spec;
+  const u32 need = all->data_bytes + all->code_bytes;
+  if (need <= m->sram_bytes) return true;
+  const bool grows = r->width < m->usable_width || r->height < m->usable_height;
+  const char *help = all->code_bytes > m->sram_bytes ? "the code alone has no room"
+                     : grows && r->microbatch > 1    ? "a larger grid or a smaller microbatch may fit"
+                     : grows                         ? "a larger grid may fit"
+                     : r->microbatch > 1             ? "a smaller microbatch may fit"
+                                                     : "a smaller model or another machine";
   return status_fail(
       st, CODE_CONFIG,
-      "the step takes %u bytes of a PE (%u tensors, %u scratch, %u code), %u more than it has: a larger grid "
-      "than %ux%u or a microbatch below %u may fit",
-      need, w->tensor_bytes, w->scratch_max, all->code_bytes, need - sram, w->width, w->height, w->request->microbatch);
+      "the step takes %u bytes of a PE (%u tensors, %u scratch, %u code) on %ux%u PEs for a microbatch of %u, "
+      "%u more than it has: %s",
+      need, w->tensor_bytes, w->scratch_max, all->code_bytes, r->width, r->height, r->microbatch, need - m->sram_bytes,
+      help);
 }
 
 bool weave_step(const weave_request *r, arena *a, woven *ret_woven, status *st) {

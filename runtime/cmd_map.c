@@ -113,11 +113,14 @@ static bool run(const command_call *c, status *st) {
   const char *svg = command_value(c, "svg"), *part = command_value(c, "print");
   if (part && command_flag(c, "json"))
     return status_fail(st, CODE_USAGE, "map: --print %.40s is text and --json a document of its own; choose one", part);
+  if (command_flag(c, "search") && (part || svg || command_flag(c, "json")))
+    return status_fail(st, CODE_USAGE, "map: --search prints tables; without --json, --print and --svg");
   run_spec *r = arena_array(c->memory, run_spec, 1);
   step_sim *s = arena_array(c->memory, step_sim, 1);
-  bool ok = command_run_spec(c, command_argument(c, 0), r, st) && run_data_vocab(r, c->memory, st) &&
-            step_sim_run(r, false, c->memory, s, st);
-  if (!ok) return false;
+  if (!command_run_spec(c, command_argument(c, 0), r, st) || !run_data_vocab(r, c->memory, st)) return false;
+  if (command_flag(c, "search") && r->engine.name != ENGINE_FLOW)
+    return status_fail(st, CODE_CONFIG, "engine.name: --search compares plans of engine.name=flow");
+  if (!step_sim_run(r, false, c->memory, s, st)) return false;
   if (!validation_band(r, c->memory, s, st)) return false;
   if (command_flag(c, "search")) return search(r, s, c->memory, st);
   if (svg && !draw(s, svg, c->memory, st)) return false;

@@ -7,8 +7,6 @@
 #include "runtime/step_record.h"
 #include "runtime/validation.h"
 
-#include <stdio.h>
-
 static json_t *counts_json(const sim_counts *n) {
   return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "wavelets", (json_int_t)n->wavelets, "hops", (json_int_t)n->hops,
                    "macs", (json_int_t)n->macs, "sram_read_bytes", (json_int_t)n->sram_read_bytes, "sram_write_bytes",
@@ -117,14 +115,6 @@ static void print_page(const run_spec *r, const step_sim *s) {
   output_format("  simulated in  %s on this host\n", text_si(s->wall_s, "s", a, sizeof a));
 }
 
-static bool band(const run_spec *r, arena *a, step_sim *s, status *st) {
-  if (r->engine.name == ENGINE_FLOW) return validation_band(r, a, s, st);
-  snprintf(
-      s->error_band, sizeof s->error_band,
-      "single kernels: rows V1 to V17 of docs/VALIDATION.md; whole steps of this size have no published measurement");
-  return true;
-}
-
 // ---- the fabric's numbers beside the host's
 
 static void print_numbers(const number_check *n) {
@@ -180,7 +170,7 @@ static bool run(const command_call *c, status *st) {
     return status_fail(st, CODE_USAGE,
                        "--maps: only engine.name=fabric knows what each PE does; weft map --svg draws "
                        "the plan");
-  bool ok = step_sim_run(r, true, c->memory, s, st) && band(r, c->memory, s, st);
+  bool ok = step_sim_run(r, true, c->memory, s, st) && validation_band(r, c->memory, s, st);
   if (!ok) return false;
   u64 id = 0;
   if (command_value(c, "db") && !step_record(r, s, c->memory, &id, st)) return false;

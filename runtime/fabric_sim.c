@@ -187,6 +187,8 @@ bool fabric_sim_run(const run_spec *r, arena *a, step_sim *s, status *st) {
   if (r->top.systems != 1)
     return status_fail(st, CODE_CONFIG, "systems: the fabric runs one wafer, not %u; engine.name=flow models several",
                        r->top.systems);
+  if (r->plan.mode == PLAN_PIPELINED)
+    return status_fail(st, CODE_CONFIG, "plan.mode: the fabric streams weights; engine.name=flow models pipelines");
   fabric_step_setup setup = *fabric_step_wanted(r, &s->graph, &s->machine, a);
   setup.load = true;
   fabric_step *f = fabric_step_open(&setup, a, st);

@@ -95,6 +95,7 @@ const fabric_step_setup *fabric_step_wanted(const run_spec *r, const graph *g, c
                            .width = stated_or(r->plan.width, m->spec.usable_width),
                            .height = stated_or(r->plan.height, m->spec.usable_height),
                            .batch = r->train.batch,
+                           .microbatch = r->plan.microbatch,
                            .type = type_of(r->train.precision),
                            .axpy_fp32 = r->plan.axpy == AXPY_FP32,
                            .threads = r->threads};
@@ -110,12 +111,17 @@ fabric_step *fabric_step_open(const fabric_step_setup *s, arena *a, status *st) 
   f->entering_tensor = find_node(s->graph, OP_EMBED)->out[0];
   f->leaving_tensor = find_node(s->graph, OP_EMBED_GRAD)->in[0];
   status why = {0};
-  for (u32 n = s->batch; n > 0 && !f->kind_count; n--) {
+  if (s->microbatch && s->batch % s->microbatch != 0) {
+    status_fail(st, CODE_CONFIG, "plan.microbatch: %u does not divide train.batch = %u", s->microbatch, s->batch);
+    return NULL;
+  }
+  const u32 least = s->microbatch ? s->microbatch : 1;
+  for (u32 n = s->microbatch ? s->microbatch : s->batch; n >= least && !f->kind_count; n--) {
     status small = {0};
     if (s->batch % n == 0 && !weave_kind(f, n, &small)) why = small;
   }
   if (!f->kind_count) {
-    *st = why; // of a single sequence
+    *st = why; // of the smallest
     return NULL;
   }
   const size_t values = (size_t)f->kinds[0].step.tokens.sequences * s->graph->seq * s->graph->model.width;

@@ -14,6 +14,7 @@ typedef struct fabric_step_setup {
   const machine *machine;
   u32 width, height; // of the grid
   u32 batch;         // sequences of a step
+  u32 microbatch;    // sequences at once; 0: the most that fit
   u8 type;           // df_type of activations and streamed weights
   bool axpy_fp32;
   u32 threads;
@@ -24,7 +25,7 @@ typedef struct fabric_step_setup {
 // What a run states: the grid of its plan (where it states none, as much of the machine as 16 x 16), the precision of
 // its training.
 const fabric_step_setup *fabric_step_wanted(const run_spec *r, const graph *g, const machine *m, arena *a);
-// The largest microbatch that divides the batch and fits. CODE_CONFIG with what does not fit.
+// The stated microbatch, or the largest that divides the batch and fits. CODE_CONFIG with what does not fit.
 fabric_step *fabric_step_open(const fabric_step_setup *s, arena *a, status *st);
 // For the trainer. A stall is NaN there and the sentence here.
 const trainer_source *fabric_step_source(fabric_step *f);

@@ -31,7 +31,8 @@ typedef struct validation_row {
 
 // Runs every row with its variants, in a fixed order; only: the bare row and its upper variant alone.
 bool validation_run(const char *only, arena *a, const validation_row **ret_rows, u32 *ret_count, status *st);
-// Fills sim->error_band: the gated rows of the same class (streaming or pipelined) as the modelled step.
+// Fills sim->error_band: the gated rows of the same class (streaming or pipelined) as the modelled step; of the
+// fabric's steps none is published.
 bool validation_band(const run_spec *r, arena *a, step_sim *sim, status *st);
 // docs/VALIDATION.md: the rows of the fabric and those of training throughput.
 typedef struct validation {

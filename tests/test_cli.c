@@ -81,6 +81,7 @@ static void usage_errors(void **state) {
   refused(CHILD_ARGS("config", "shwo"), 2, "did you mean \"show\"?");
   refused(CHILD_ARGS("verify"), 2, "which recorded model");
   refused(CHILD_ARGS("generate"), 2, "which checkpoint");
+  refused(CHILD_ARGS("map", "--search", "--json"), 2, "--search prints tables");
 }
 
 static void configuration_errors(void **state) {

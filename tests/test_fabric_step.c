@@ -164,7 +164,31 @@ static void what_does_not_fit_is_said(void **state) {
   stated s = state_run(SMALL, "machine.pe.sram_bytes=12KiB");
   status st = {0};
   const fabric_step_setup *setup = fabric_step_wanted(&s.spec, &s.graph, &s.machine, s.memory);
-  support_failed(fabric_step_open(setup, s.memory, &st) != NULL, &st, CODE_CONFIG, "more than it has");
+  support_failed(fabric_step_open(setup, s.memory, &st) != NULL, &st, CODE_CONFIG, "the code alone has no room");
+  arena_destroy(s.memory);
+  s = state_run(SMALL, "machine.pe.sram_bytes=26200");
+  setup = fabric_step_wanted(&s.spec, &s.graph, &s.machine, s.memory);
+  st = (status){0};
+  support_failed(fabric_step_open(setup, s.memory, &st) != NULL, &st, CODE_CONFIG, "a smaller model");
+  arena_destroy(s.memory);
+}
+
+// What the plan states is obeyed or refused.
+static void stated_plans_are_obeyed(void **state) {
+  (void)state;
+  stated s = state_run(SMALL, "plan.microbatch=2");
+  double loss[1];
+  assert_int_equal(fabric_step_microbatches(losses(&s, true, 1, 0, loss)), 2);
+  arena_destroy(s.memory);
+  s = state_run(SMALL, "plan.microbatch=3");
+  status st = {0};
+  const fabric_step_setup *setup = fabric_step_wanted(&s.spec, &s.graph, &s.machine, s.memory);
+  support_failed(fabric_step_open(setup, s.memory, &st) != NULL, &st, CODE_CONFIG, "does not divide");
+  arena_destroy(s.memory);
+  s = state_run(SMALL, "plan.mode=pipelined");
+  step_sim sim;
+  st = (status){0};
+  support_failed(step_sim_run(&s.spec, true, s.memory, &sim, &st), &st, CODE_CONFIG, "plan.mode");
   arena_destroy(s.memory);
 }
 
@@ -224,10 +248,15 @@ static void recordings_replay_on_the_fabric(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(trains_as_the_host_does),      cmocka_unit_test(trains_in_mixed_precision),
-      cmocka_unit_test(one_bit_of_one_wavelet_shows), cmocka_unit_test(microbatches_add_up),
-      cmocka_unit_test(every_tensor_agrees),          cmocka_unit_test(what_does_not_fit_is_said),
-      cmocka_unit_test(modelled_step_is_the_fabrics), cmocka_unit_test(recordings_replay_on_the_fabric),
+      cmocka_unit_test(trains_as_the_host_does),
+      cmocka_unit_test(trains_in_mixed_precision),
+      cmocka_unit_test(one_bit_of_one_wavelet_shows),
+      cmocka_unit_test(microbatches_add_up),
+      cmocka_unit_test(every_tensor_agrees),
+      cmocka_unit_test(what_does_not_fit_is_said),
+      cmocka_unit_test(stated_plans_are_obeyed),
+      cmocka_unit_test(modelled_step_is_the_fabrics),
+      cmocka_unit_test(recordings_replay_on_the_fabric),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
