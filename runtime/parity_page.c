@@ -62,10 +62,32 @@ static void add_rows(const parity *p, text *out) {
   }
 }
 
+static const char why[] =
+    "\n## Where they differ, and why\n\n"
+    "- linear, grad_x, grad_w: a product's columns are those of the larger axis in flow; woven ones that hold heads "
+    "are\n"
+    "  aligned to heads, so on 3, 6 or 11 columns fewer PEs do more (attn_branch, and qkv's gradients). Where a PE has "
+    "one\n"
+    "  feature or two (64x64) an output takes what its links and scalar instructions take one after the other, which "
+    "flow\n"
+    "  lets overlap. A microthread's next instruction begins in the cycle in which the one before it ends, not at its "
+    "end:\n"
+    "  half a cycle an instruction that the fabric does not take and flow does.\n"
+    "- attention and its gradient: flow rotates keys and values and takes a key at a time, woven ones gather them down "
+    "the\n"
+    "  column and take a query at a time, with exponents in fp32.\n"
+    "- loss.grad: flow streams the unembedding again and rebuilds logits, the woven step keeps them.\n"
+    "- embed and its gradient: flow sends pairs of 16 bit and lets every row take its own words at once; woven ones "
+    "send one\n"
+    "  value a wavelet to all rows, which each hold the column up while they set up feature by feature.\n"
+    "- SRAM bytes: the fabric counts an instruction by its cost row, a MOV from or to the fabric on both sides.\n"
+    "- Tasks of attention: without columns, or rows, that hold nothing; flow's classes have all.\n";
+
 void parity_markdown(const parity *p, arena *a, text *out) {
   text_add(out, head);
   add_summaries(p, "fp16", a, out);
   add_summaries(p, "fp32", a, out);
+  text_add(out, why);
   text_add(out, "\n## Every phase\n");
   add_rows(p, out);
 }
