@@ -13,28 +13,28 @@ typedef struct bound {
 } bound;
 
 static const bound bounds_fp16[] = {
-    {OP_EMBED, 64.7, 83.7},         {OP_LAYERNORM, 1.0, 1.9},        {OP_LINEAR, 2.3, 56.5},
-    {OP_ATTENTION, 45.3, 69.3},     {OP_RESIDUAL, 1.1, 1.9},         {OP_ACTIVATION, 1.2, 2.3},
-    {OP_LOSS, 8.9, 14.5},           {OP_LOSS_GRAD, 16.6, 64.7},      {OP_LINEAR_GRAD_W, 10.4, 60.2},
-    {OP_LINEAR_GRAD_X, 2.4, 58.1},  {OP_LAYERNORM_GRAD, 2.0, 3.5},   {OP_RESIDUAL_GRAD, 2.0, 4.1},
-    {OP_ACTIVATION_GRAD, 1.1, 1.8}, {OP_ATTENTION_GRAD, 34.0, 65.2}, {OP_EMBED_GRAD, 57.1, 80.4},
+    {OP_EMBED, 64.5, 83.1},         {OP_LAYERNORM, 0.8, 1.4},        {OP_LINEAR, 3.7, 57.1},
+    {OP_ATTENTION, 45.0, 68.8},     {OP_RESIDUAL, 1.1, 1.9},         {OP_ACTIVATION, 3.5, 6.1},
+    {OP_LOSS, 8.6, 13.9},           {OP_LOSS_GRAD, 16.4, 63.7},      {OP_LINEAR_GRAD_W, 10.4, 60.3},
+    {OP_LINEAR_GRAD_X, 3.2, 58.6},  {OP_LAYERNORM_GRAD, 1.5, 2.8},   {OP_RESIDUAL_GRAD, 1.7, 3.7},
+    {OP_ACTIVATION_GRAD, 0.6, 1.2}, {OP_ATTENTION_GRAD, 33.7, 64.6}, {OP_EMBED_GRAD, 56.8, 79.9},
 };
 static const bound bounds_fp32[] = {
-    {OP_EMBED, 77.4, 92.8},
-    {OP_LAYERNORM, 0.8, 1.5},
-    {OP_LINEAR, 4.7, 35.0},
-    {OP_ATTENTION, 22.9, 55.4},
-    {OP_RESIDUAL, 18.9, 29.0},
-    {OP_ACTIVATION, 20.6, 30.5},
-    {OP_LOSS, 7.8, 12.6},
-    {OP_LOSS_GRAD, 38.7, 143.3},
-    {OP_LINEAR_GRAD_W, 46.1, 69.9},
-    {OP_LINEAR_GRAD_X, 3.1, 34.8},
-    {OP_LAYERNORM_GRAD, 8.1, 10.7},
-    {OP_RESIDUAL_GRAD, 27.1, 44.6},
-    {OP_ACTIVATION_GRAD, 14.1, 20.4},
-    {OP_ATTENTION_GRAD, 30.9, 39.6},
-    {OP_EMBED_GRAD, 70.8, 94.6},
+    {OP_EMBED, 77.1, 92.2},
+    {OP_LAYERNORM, 0.5, 0.9},
+    {OP_LINEAR, 4.4, 34.4},
+    {OP_ATTENTION, 22.6, 54.8},
+    {OP_RESIDUAL, 18.6, 28.5},
+    {OP_ACTIVATION, 20.3, 29.9},
+    {OP_LOSS, 7.4, 12.0},
+    {OP_LOSS_GRAD, 38.4, 142.8},
+    {OP_LINEAR_GRAD_W, 45.8, 69.3},
+    {OP_LINEAR_GRAD_X, 2.8, 34.2},
+    {OP_LAYERNORM_GRAD, 7.8, 10.1},
+    {OP_RESIDUAL_GRAD, 26.7, 44.1},
+    {OP_ACTIVATION_GRAD, 13.8, 19.9},
+    {OP_ATTENTION_GRAD, 30.6, 39.1},
+    {OP_EMBED_GRAD, 70.5, 94.1},
 };
 
 static parity run(arena *a) {
