@@ -32,12 +32,11 @@ static u64 twice_seen(const graph *g) {
   return g->model.attention == ATTENTION_CAUSAL ? g->seq + 1ull : 2ull * g->seq;
 }
 
-// Multiply-adds that a node asks for over a microbatch, biases included.
+// Multiply-adds that a node asks for over a microbatch; a bias is added, its gradient multiplied with ones.
 static u64 asked(const graph *g, const graph_node *n, u64 tokens) {
   const graph_tensor *t = g->tensors;
   switch (n->op) {
   case OP_LINEAR:
-    return tokens * ((u64)t[n->in[1]].rows * t[n->in[1]].cols + (n->in[2] != GRAPH_NONE ? t[n->out[0]].cols : 0));
   case OP_LINEAR_GRAD_X:
     return tokens * t[n->in[1]].rows * t[n->in[1]].cols;
   case OP_LINEAR_GRAD_W:
@@ -175,6 +174,16 @@ static void every_score_is_exponentiated_once(void **state) {
   sim_every_case(exponentiates_each_score);
 }
 
+// What a column sends of dy goes west and, but for the last column, east. All PEs of the row receive it, and those that
+// sent it both ways once more.
+static void dy_is_heard(const built *b, const program *p, const program_phase *ph, u64 values) {
+  u64 width = b->plan.tiles.group_width, heard = elements_of(p, ph, OPCODE_RECV16);
+  assert_true(heard >= values * width);
+  u64 twice = heard - values * width;
+  assert_true(twice <= values && (twice > 0) == (width > 1));
+  assert_true(elements_of(p, ph, OPCODE_SEND16) == (width == 1 ? 0 : width == 2 ? values : values + twice));
+}
+
 // What chains along a row is passed on by every PE but the one that it ends at, and sent values are
 // received by every other PE of the row.
 static void sends_what_is_received(built *b) {
@@ -187,16 +196,16 @@ static void sends_what_is_received(built *b) {
     u64 outputs = n->out[0] == GRAPH_NONE ? 0 : b->graph.tensors[n->out[0]].cols;
     if (n->op == OP_LINEAR || n->op == OP_LINEAR_GRAD_X || n->op == OP_LOSS_GRAD)
       assert_true(chained == outputs * others * tokens);
-    if (n->op == OP_LINEAR_GRAD_W) {
-      u64 dy = b->graph.tensors[n->in[0]].cols;
-      assert_true(elements_of(&p, ph, OPCODE_SEND16) == (others ? dy * tokens : 0));
-      assert_true(elements_of(&p, ph, OPCODE_RECV16) == dy * tokens * others);
-    }
+    if (n->op == OP_LINEAR_GRAD_W) dy_is_heard(b, &p, ph, b->graph.tensors[n->in[0]].cols * tokens);
     if (n->op == OP_LAYERNORM || n->op == OP_RMSNORM || n->op == OP_LOSS) {
-      u64 sums = (n->op == OP_RMSNORM ? 1 : 2) * tokens;
-      assert_true(chained == sums * others);
+      bool loss = n->op == OP_LOSS; // largest, exponentials and the targets' logits; a word a row goes down the end
+      const plan_tiles *t = &b->plan.tiles;
+      u64 sums = (n->op == OP_RMSNORM ? 1 : loss ? 3 : 2) * tokens, pes = 0;
+      for (u32 c = ph->first_class; c < ph->first_class + ph->class_count; c++) pes += p.classes[c].pes;
+      u64 targets = loss ? (u64)t->rows * t->tokens_max * pes : 0;
+      assert_true(chained == sums * others + (loss ? pes / (others + 1) : 0));
       assert_true(elements_of(&p, ph, OPCODE_SEND32) == (others ? sums : 0));
-      assert_true(elements_of(&p, ph, OPCODE_RECV32) == (others ? sums * (others + 1) : 0));
+      assert_true(elements_of(&p, ph, OPCODE_RECV32) == (others ? sums * (others + 1) : 0) + targets);
     }
   }
 }
