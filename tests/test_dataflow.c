@@ -74,28 +74,6 @@ static void the_manual_page_is_current(void **state) {
 
 // ---- the builder
 
-// Arrays of 16 bit begin in one bank after the other, wherever the first one is; others lie where there is room.
-static void arrays_begin_in_other_banks(void **state) {
-  (void)state;
-  static const struct { u32 type, count, address; } arrays[] = {
-      {DF_F32, 1, 0},   {DF_F16, 8, 4},    {DF_F16, 7, 24},  {DF_F32, 1, 40},  {DF_BF16, 2, 44},
-      {DF_F16, 16, 48}, {DF_I32, 3, 80}, {DF_F16, 8, 100}, {DF_F16, 1, 120},
-  };
-  arena *a = arena_create("built");
-  df_builder *b = df_build_begin(a, "banks", 1, 1);
-  df_build_class(b, "pe");
-  u32 bank = UINT32_MAX;
-  for (u32 i = 0; i < COUNT_OF(arrays); i++) {
-    const u32 v = df_build_array(b, arena_format(a, "v%u", i), (df_type)arrays[i].type, arrays[i].count);
-    assert_int_equal(df_build_address(b, v), arrays[i].address);
-    if (df_type_bytes((df_type)arrays[i].type) != 2) continue;
-    const u32 own = timing_bank(df_build_address(b, v));
-    if (bank != UINT32_MAX) assert_int_equal(own, (bank + 1) % BANKS);
-    bank = own;
-  }
-  arena_destroy(a);
-}
-
 static void built_programs_are_laid_out(void **state) {
   (void)state;
   arena *a = arena_create("built");
@@ -524,8 +502,7 @@ static void every_word_changes_the_hash(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_example_is_a_program),    cmocka_unit_test(the_manual_names_every_instruction),
-      cmocka_unit_test(the_manual_page_is_current),  cmocka_unit_test(arrays_begin_in_other_banks),
-      cmocka_unit_test(built_programs_are_laid_out),
+      cmocka_unit_test(the_manual_page_is_current),  cmocka_unit_test(built_programs_are_laid_out),
       cmocka_unit_test(random_programs_round_trip),  cmocka_unit_test(mistakes_name_their_line),
       cmocka_unit_test(odd_bytes_are_refused),       cmocka_unit_test(the_text_is_read_freely),
       cmocka_unit_test(every_word_changes_the_hash),

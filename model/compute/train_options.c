@@ -17,7 +17,7 @@ enum { EVAL_TOKENS = 65536 }; // with 12k tokens the loss of a small model reads
 
 u32 train_eval_sequences(const train_options *o) {
   if (o->eval_sequences) return o->eval_sequences;
-  if (o->numbers == NUMBERS_FABRIC) return o->batch; // thousands of tokens a second there, not millions
+  if (o->numbers == NUMBERS_FABRIC) return o->batch; // tens of tokens a second there
   return o->seq < EVAL_TOKENS ? EVAL_TOKENS / o->seq : 1;
 }
 
