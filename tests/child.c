@@ -2,6 +2,7 @@
 #include "tests/child.h"
 
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -102,4 +103,20 @@ bool child_alive(pid_t pid) {
 
 void child_expect(const child *c, int code) {
   if (c->code != code) fail_msg("exit code %d, expected %d\n%s\n%s", c->code, code, c->err, c->out);
+}
+
+i64 child_number(const char *folder, const char *db_name, const char *sql) {
+  char path[512];
+  sqlite3 *db = NULL;
+  sqlite3_stmt *s = NULL;
+  i64 value = -1;
+  snprintf(path, sizeof path, "%s/%s", folder, db_name);
+  if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK) {
+    sqlite3_busy_timeout(db, 5000);
+    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+      value = sqlite3_column_int64(s, 0);
+  }
+  sqlite3_finalize(s);
+  sqlite3_close(db);
+  return value;
 }

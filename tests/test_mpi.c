@@ -6,7 +6,6 @@
 #include "base/text.h"
 
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -63,21 +62,6 @@ static void refused(int code, const char *sentence, const char *line) {
   child_free(&c);
 }
 
-// -1 where there is none.
-static i64 number(const char *db_path, const char *sql) {
-  char path[512];
-  sqlite3 *db = NULL;
-  sqlite3_stmt *s = NULL;
-  i64 value = -1;
-  snprintf(path, sizeof path, "%s/%s", folder, db_path);
-  if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
-      sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
-    value = sqlite3_column_int64(s, 0);
-  sqlite3_finalize(s);
-  sqlite3_close(db);
-  return value;
-}
-
 // Metrics and checkpoint of a run, as one number.
 static u64 left(const char *db, const char *out) {
   static const char *const files[] = {"model.safetensors", "optimizer.safetensors", "config.json", "weft.json"};
@@ -113,8 +97,8 @@ static void the_same_bytes(void **state) {
   did(0, LAUNCH "4" RUN " --db four.db --out four");
   assert_true(left("two.db", "two") == alone);
   assert_true(left("four.db", "four") == alone); // 6 lanes: 1, 2, 1 and 2 of them
-  assert_int_equal(number("four.db", "SELECT count(*) FROM run WHERE status = 'finished'"), 1);
-  assert_int_equal(number("four.db", "SELECT value FROM tag WHERE key = 'ranks'"), 4);
+  assert_int_equal(child_number(folder, "four.db", "SELECT count(*) FROM run WHERE status = 'finished'"), 1);
+  assert_int_equal(child_number(folder, "four.db", "SELECT value FROM tag WHERE key = 'ranks'"), 4);
 }
 
 // Waits for a file, and returns its one number.
@@ -139,13 +123,13 @@ static void stopped_and_resumed(void **state) {
     snprintf(line, sizeof line, "rm -rf s.db* s code; (%s" RUN " --db s.db --out s; echo $? >code) >/dev/null 2>&1 &",
              ways[i][0]);
     did(0, line);
-    for (u32 k = 0; k < 6000 && number("s.db", "SELECT max(step) FROM metric") < 20; k++)
+    for (u32 k = 0; k < 6000 && child_number(folder, "s.db", "SELECT max(step) FROM metric") < 20; k++)
       nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-    const i64 pid = number("s.db", "SELECT pid FROM run WHERE status = 'running'");
+    const i64 pid = child_number(folder, "s.db", "SELECT pid FROM run WHERE status = 'running'");
     assert_true(pid > 1);
     kill((pid_t)pid, SIGUSR1);
     assert_int_equal(told("code"), 75);
-    assert_int_equal(number("s.db", "SELECT status = 'killed' AND steps < 120 FROM run"), 1);
+    assert_int_equal(child_number(folder, "s.db", "SELECT status = 'killed' AND steps < 120 FROM run"), 1);
     snprintf(line, sizeof line, "%s " WEFT_PROGRAM " train --resume 1 --threads 1 --db s.db", ways[i][1]);
     did(0, line);
     assert_true(left("s.db", "s") == alone);
@@ -159,7 +143,7 @@ static void refused_once(void **state) {
   refused(2, "state different runs", LAUNCH "2 sh -c '" RUN " --db bad.db --set seed=$OMPI_COMM_WORLD_RANK'");
   did(0, "cp data.txt 0.txt");
   refused(66, "rank 1: 1.txt: cannot be read", LAUNCH "2 sh -c '" RUN " --db bad.db --data $OMPI_COMM_WORLD_RANK.txt'");
-  assert_int_equal(number("bad.db", "SELECT count(*) FROM run"), -1); // nothing was made
+  assert_int_equal(child_number(folder, "bad.db", "SELECT count(*) FROM run"), -1); // nothing was made
 }
 
 // In the same launch, a sweep does its runs one by one in each rank.
@@ -182,7 +166,7 @@ static void a_sweep(void **state) {
     free(c.err);
   }
   assert_string_equal(said[0], said[1]);
-  assert_int_equal(number("parts.db", "SELECT count(*) FROM run WHERE status = 'finished'"), 6);
+  assert_int_equal(child_number(folder, "parts.db", "SELECT count(*) FROM run WHERE status = 'finished'"), 6);
   for (u32 i = 0; i < 2; i++) free((char *)(uintptr_t)said[i]);
 }
 

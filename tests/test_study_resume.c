@@ -3,7 +3,6 @@
 #include "tests/child.h"
 
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -20,22 +19,6 @@ static int drop_folder(void **state) {
   (void)state;
   support_remove(folder);
   return 0;
-}
-
-static i64 number(const char *db_path, const char *sql) {
-  char path[512];
-  sqlite3 *db = NULL;
-  sqlite3_stmt *s = NULL;
-  i64 value = -1;
-  snprintf(path, sizeof path, "%s/%s", folder, db_path);
-  if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK) {
-    sqlite3_busy_timeout(db, 5000);
-    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
-      value = sqlite3_column_int64(s, 0);
-  }
-  sqlite3_finalize(s);
-  sqlite3_close(db);
-  return value;
 }
 
 static char *ask(const char *db, const char *sql) {
@@ -112,10 +95,10 @@ static void killed_and_started_again(void **state) {
   snprintf(calm, sizeof calm, "%s-calm.db", kind);
   const int code = child_wait(started(words, calm)); // 1: the check fails, as models this small do
   assert_true(code == 0 || code == 1);
-  assert_int_equal(number(calm, done), studies[which].models + 1);
+  assert_int_equal(child_number(folder, calm, done), studies[which].models + 1);
   for (u32 k = 0; k < 2; k++) {
     const pid_t pid = started(words, db);
-    for (u32 i = 0; number(db, done) < studies[which].kill_at[k]; i++) {
+    for (u32 i = 0; child_number(folder, db, done) < studies[which].kill_at[k]; i++) {
       if (!child_alive(pid) || i > 60000)
         fail_msg("%s: never came to %lld models", kind, (long long)studies[which].kill_at[k]);
       nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -123,19 +106,19 @@ static void killed_and_started_again(void **state) {
     kill(pid, SIGKILL);
     assert_int_equal(child_wait(pid), 128 + SIGKILL);
   }
-  assert_true(number(db, done) <= studies[which].models);
-  const i64 before = number(db, "SELECT max(id) FROM run WHERE status = 'finished'");
+  assert_true(child_number(folder, db, done) <= studies[which].models);
+  const i64 before = child_number(folder, db, "SELECT max(id) FROM run WHERE status = 'finished'");
   assert_int_equal(child_wait(started(words, db)), code);
-  assert_int_equal(number(db, "SELECT count(*) FROM experiment"), 1);
-  assert_true(before > 1 && number(db, "SELECT max(resumed) FROM run") == 2);
+  assert_int_equal(child_number(folder, db, "SELECT count(*) FROM experiment"), 1);
+  assert_true(before > 1 && child_number(folder, db, "SELECT max(resumed) FROM run") == 2);
   expect_same(rows_sql, db, calm);
   expect_same(metrics_sql, db, calm);
   expect_same(tags_sql, db, calm);
   // It is finished: the same command is a new study, and another statement under its name shares no model with it.
   if (strcmp(kind, "transfer") != 0) return;
   assert_int_equal(child_wait(started(words, db)), code);
-  assert_int_equal(number(db, "SELECT count(*) FROM experiment"), 2);
-  assert_int_equal(number(db, done), 2 * (studies[which].models + 1));
+  assert_int_equal(child_number(folder, db, "SELECT count(*) FROM experiment"), 2);
+  assert_int_equal(child_number(folder, db, done), 2 * (studies[which].models + 1));
 }
 
 // With a name of its own, a finished study is only read again.
@@ -146,12 +129,12 @@ static void named(void **state) {
   for (; from[n]; n++) words[n] = from[n];
   words[n] = "--set", words[n + 1] = "record.name=mine", words[n + 2] = NULL;
   const int code = child_wait(started(words, "named.db"));
-  const i64 last = number("named.db", "SELECT max(id) FROM run");
+  const i64 last = child_number(folder, "named.db", "SELECT max(id) FROM run");
   assert_int_equal(child_wait(started(words, "named.db")), code);
-  assert_int_equal(number("named.db", "SELECT max(id) FROM run"), last);
+  assert_int_equal(child_number(folder, "named.db", "SELECT max(id) FROM run"), last);
   words[n + 2] = "--set", words[n + 3] = "train.steps=29", words[n + 4] = NULL;
   assert_int_equal(child_wait(started(words, "named.db")), code);
-  assert_int_equal(number("named.db", "SELECT max(id) FROM run"), 2 * last);
+  assert_int_equal(child_number(folder, "named.db", "SELECT max(id) FROM run"), 2 * last);
 }
 
 #define CASE(name, i)                                                                                                  \

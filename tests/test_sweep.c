@@ -115,20 +115,6 @@ static void expect_reference(const char *db) {
   assert_non_null(strstr(WEFT(0, "db", "check", "--db", db), "all is well"));
 }
 
-static i64 number(const char *db_path, const char *sql) {
-  sqlite3 *db = NULL;
-  sqlite3_stmt *s = NULL;
-  i64 value = -1;
-  if (sqlite3_open_v2(in_folder(db_path), &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK) {
-    sqlite3_busy_timeout(db, 5000);
-    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
-      value = sqlite3_column_int64(s, 0);
-  }
-  sqlite3_finalize(s);
-  sqlite3_close(db);
-  return value;
-}
-
 static void change(const char *db_path, const char *sql) {
   sqlite3 *db;
   assert_int_equal(sqlite3_open(in_folder(db_path), &db), SQLITE_OK);
@@ -137,7 +123,7 @@ static void change(const char *db_path, const char *sql) {
 }
 
 static void wait_for(pid_t pid, const char *sql, i64 least) {
-  for (u32 i = 0; number("weft.db", sql) < least; i++) {
+  for (u32 i = 0; child_number(folder, "weft.db", sql) < least; i++) {
     if (!child_alive(pid) || i > 6000) fail_msg("never came to pass: %s", sql);
     nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
   }
@@ -273,10 +259,10 @@ static void undisturbed(void **state) {
   assert_non_null(json_string_value(json_object_get(json_object_get(best, "values"), "train.lr")));
   json_decref(d);
   reference = tables_of("weft.db");
-  assert_int_equal(number("weft.db", "SELECT count(*) FROM metric WHERE key = 1"), 4 * 150);
+  assert_int_equal(child_number(folder, "weft.db", "SELECT count(*) FROM metric WHERE key = 1"), 4 * 150);
   refused(2, "--resume runs what is missing", CHILD_ARGS(RUN));
   WEFT(0, RUN, "--resume");
-  assert_int_equal(number("weft.db", "SELECT sum(resumed) FROM run"), 0);
+  assert_int_equal(child_number(folder, "weft.db", "SELECT sum(resumed) FROM run"), 0);
   expect_reference("weft.db");
 }
 
@@ -289,7 +275,7 @@ static pid_t start_until(const char *sql, i64 least) {
 // Kills a run that the sweep has just now, if it has any. Only a child of it: no other number of the
 // database, least of all "none", may reach kill.
 static void kill_one_of(pid_t sweep) {
-  const i64 pid = number("weft.db", "SELECT pid FROM run WHERE status = 'running'");
+  const i64 pid = child_number(folder, "weft.db", "SELECT pid FROM run WHERE status = 'running'");
   char path[64], line[512] = "";
   if (pid <= 1) return;
   snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
@@ -314,7 +300,7 @@ static void killed_and_resumed(void **state) {
   assert_int_equal(child_wait(pid), 128 + SIGKILL);
   WEFT(0, RUN, "--resume");
   expect_reference("weft.db");
-  assert_true(number("weft.db", "SELECT sum(resumed) FROM run") > 0);
+  assert_true(child_number(folder, "weft.db", "SELECT sum(resumed) FROM run") > 0);
   assert_int_equal(access(in_folder("weft.db.sweep"), F_OK), -1);
 }
 
@@ -327,7 +313,7 @@ static void stopped_by_signals(void **state) {
   pid = start_until("SELECT count(*) FROM run", 3);
   kill(pid, SIGINT);
   assert_int_equal(child_wait(pid), 130);
-  assert_int_equal(number("weft.db", "SELECT count(*) FROM run WHERE status = 'running'"), 0);
+  assert_int_equal(child_number(folder, "weft.db", "SELECT count(*) FROM run WHERE status = 'running'"), 0);
   WEFT(0, RUN, "--resume");
   expect_reference("weft.db");
 }
@@ -339,7 +325,7 @@ static void split_and_merged(void **state) {
                                 " sweep tiny.yaml --threads 1 & done; wait");
   child_expect(&c, 0);
   child_free(&c);
-  assert_int_equal(number("weft.0of3.db", "SELECT count(*) FROM run"), 2);
+  assert_int_equal(child_number(folder, "weft.0of3.db", "SELECT count(*) FROM run"), 2);
   const char *said = WEFT(0, "sweep", "status", "tiny.yaml");
   assert_non_null(strstr(said, "4 points, 4 finished"));
   assert_non_null(strstr(said, "weft db merge weft.0of3.db weft.1of3.db weft.2of3.db --db weft.db"));
@@ -348,7 +334,7 @@ static void split_and_merged(void **state) {
     expect_reference("weft.db");
   }
   WEFT(0, RUN, "--resume");
-  assert_int_equal(number("weft.db", "SELECT count(*) FROM run"), 4);
+  assert_int_equal(child_number(folder, "weft.db", "SELECT count(*) FROM run"), 4);
 }
 
 // One point's heads do not divide its width, one's learning rate is beyond all reason.
@@ -363,8 +349,9 @@ static void failures_have_rows(void **state) {
     const json_t *row = json_array_get(json_object_get(d, "rows"), 1);
     assert_non_null(strstr(json_string_value(json_object_get(row, "why")), "head"));
     json_decref(d);
-    assert_int_equal(number("weft.db", "SELECT count(*) FROM run"), 3);
-    assert_int_equal(number("weft.db", "SELECT count(*) FROM param WHERE key = 'model.heads' AND value = '3'"), 1);
+    assert_int_equal(child_number(folder, "weft.db", "SELECT count(*) FROM run"), 3);
+    assert_int_equal(
+        child_number(folder, "weft.db", "SELECT count(*) FROM param WHERE key = 'model.heads' AND value = '3'"), 1);
   }
 }
 
@@ -388,8 +375,8 @@ static void simulations(void **state) {
   change("weft.db", "UPDATE run SET status = 'running', pid = 0, cycles_per_step = NULL WHERE id = 1");
   assert_non_null(strstr(WEFT(0, "sweep", "status", "sim.yaml"), "1 killed"));
   WEFT(0, "sweep", "sim.yaml", "--resume");
-  assert_int_equal(number("weft.db", "SELECT count(*) FROM run WHERE cycles_per_step > 0"), 2);
-  assert_int_equal(number("weft.db", "SELECT count(*) FROM run"), 2);
+  assert_int_equal(child_number(folder, "weft.db", "SELECT count(*) FROM run WHERE cycles_per_step > 0"), 2);
+  assert_int_equal(child_number(folder, "weft.db", "SELECT count(*) FROM run"), 2);
 }
 
 static void presets_are_read(void **state) {
@@ -441,7 +428,7 @@ static void database_commands(void **state) {
   refused(2, "did you mean \"merge\"?", CHILD_ARGS("db", "mege"));
   WEFT(0, "db", "snapshot", "copy.db");
   refused(73, "exists already", CHILD_ARGS("db", "snapshot", "copy.db"));
-  assert_int_equal(number("copy.db", "SELECT count(*) FROM run"), 2);
+  assert_int_equal(child_number(folder, "copy.db", "SELECT count(*) FROM run"), 2);
   change("copy.db", "UPDATE run SET ended_ms = NULL WHERE id = 2");
   refused(1, "1 complaints", CHILD_ARGS("db", "check", "--db", "copy.db"));
   d = json_loads(WEFT(1, "db", "check", "--db", "copy.db", "--json"), 0, NULL);
