@@ -11,7 +11,9 @@ static size_t no_scratch(const graph *g) {
   return 0;
 }
 
-static const u32 *ids(const float *p) { return (const u32 *)(const void *)p; }
+static const u32 *ids(const float *p) {
+  return (const u32 *)(const void *)p;
+}
 
 // Writes or adds, as the node says for its output `which`.
 static void put(const kernel_call *c, u32 which, size_t index, double value) {
@@ -80,8 +82,15 @@ static head head_of(const kernel_call *c, const float *qkv, u32 index) {
   const model_spec *m = &c->graph->model;
   size_t dh = model_head_width(m);
   double slope = m->position == POSITION_ALIBI ? graph_alibi_slope(index, m->heads) : 0;
-  return (head){qkv + index * dh, qkv + m->width + index * dh, qkv + 2 * m->width + index * dh,
-                3 * (size_t)m->width, dh, index, m->heads, c->node->scale, slope};
+  return (head){qkv + index * dh,
+                qkv + m->width + index * dh,
+                qkv + 2 * m->width + index * dh,
+                3 * (size_t)m->width,
+                dh,
+                index,
+                m->heads,
+                c->node->scale,
+                slope};
 }
 
 static double score(const head *h, size_t i, size_t j) {
@@ -123,11 +132,15 @@ static void attention(const kernel_call *c) {
 
 static double activate(activation_kind kind, double x) {
   switch (kind) {
-  case ACT_GELU: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  case ACT_GELU_ERF: return 0.5 * x * (1 + erf(x / sqrt(2)));
-  case ACT_RELU2: return x > 0 ? x * x : 0;
+  case ACT_GELU:
+    return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+  case ACT_GELU_ERF:
+    return 0.5 * x * (1 + erf(x / sqrt(2)));
+  case ACT_RELU2:
+    return x > 0 ? x * x : 0;
   case ACT_SILU:
-  case ACT_SWIGLU: return x / (1 + exp(-x)); // of the gate
+  case ACT_SWIGLU:
+    return x / (1 + exp(-x)); // of the gate
   }
   return 0;
 }
@@ -138,8 +151,10 @@ static double activate_slope(activation_kind kind, double x) {
     double root = sqrt(2 / M_PI), tanh_u = tanh(root * (x + 0.044715 * x * x * x));
     return 0.5 * (1 + tanh_u) + 0.5 * x * (1 - tanh_u * tanh_u) * root * (1 + 3 * 0.044715 * x * x);
   }
-  case ACT_GELU_ERF: return 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
-  case ACT_RELU2: return x > 0 ? 2 * x : 0;
+  case ACT_GELU_ERF:
+    return 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
+  case ACT_RELU2:
+    return x > 0 ? 2 * x : 0;
   case ACT_SILU:
   case ACT_SWIGLU: {
     double s = 1 / (1 + exp(-x));
@@ -189,8 +204,12 @@ static void turn(const kernel_call *c, double direction) {
     }
 }
 
-static void rotary(const kernel_call *c) { turn(c, 1); }
-static void rotary_grad(const kernel_call *c) { turn(c, -1); }
+static void rotary(const kernel_call *c) {
+  turn(c, 1);
+}
+static void rotary_grad(const kernel_call *c) {
+  turn(c, -1);
+}
 
 static void residual(const kernel_call *c) {
   size_t count = (size_t)c->seq * c->in_cols[0];
@@ -416,41 +435,22 @@ static void rounded_grad_w(const kernel_call *c, rounding *round) {
   linear_grad_w(&b);
 }
 
-#define ROUNDED_LINEAR(round)                                                                      \
-  static void linear_##round(const kernel_call *c) {                                               \
-    on_rounded(c, linear, round, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]}); \
-  }                                                                                                \
-  static void linear_grad_x_##round(const kernel_call *c) {                                        \
-    on_rounded(c, linear_grad_x, round, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]}); \
-  }                                                                                                \
-  static void linear_grad_w_##round(const kernel_call *c) { rounded_grad_w(c, round); }
+#define ROUNDED_LINEAR(round)                                                                                          \
+  static void linear_##round(const kernel_call *c) {                                                                   \
+    on_rounded(c, linear, round, (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]});  \
+  }                                                                                                                    \
+  static void linear_grad_x_##round(const kernel_call *c) {                                                            \
+    on_rounded(c, linear_grad_x, round,                                                                                \
+               (size_t[]){(size_t)c->seq * c->in_cols[0], (size_t)c->in_cols[0] * c->out_cols[0]});                    \
+  }                                                                                                                    \
+  static void linear_grad_w_##round(const kernel_call *c) {                                                            \
+    rounded_grad_w(c, round);                                                                                          \
+  }
 ROUNDED_LINEAR(bf16)
 ROUNDED_LINEAR(fp16)
 
-#define TABLE(text, suffix)                                                                        \
-  {.name = text,                                                                                   \
-   .run = {[OP_EMBED] = embed,                                                                     \
-           [OP_LAYERNORM] = layernorm,                                                             \
-           [OP_LINEAR] = linear##suffix,                                                           \
-           [OP_ATTENTION] = attention,                                                             \
-           [OP_ACTIVATION] = activation,                                                           \
-           [OP_RESIDUAL] = residual,                                                               \
-           [OP_LOSS] = loss,                                                                       \
-           [OP_LOSS_GRAD] = loss_grad,                                                             \
-           [OP_LINEAR_GRAD_X] = linear_grad_x##suffix,                                             \
-           [OP_LINEAR_GRAD_W] = linear_grad_w##suffix,                                             \
-           [OP_LAYERNORM_GRAD] = layernorm_grad,                                                   \
-           [OP_ATTENTION_GRAD] = attention_grad,                                                   \
-           [OP_ACTIVATION_GRAD] = activation_grad,                                                 \
-           [OP_RESIDUAL_GRAD] = residual_grad,                                                     \
-           [OP_EMBED_GRAD] = embed_grad,                                                           \
-           [OP_RMSNORM] = rmsnorm,                                                                 \
-           [OP_GATE] = gate,                                                                       \
-           [OP_ROTARY] = rotary,                                                                   \
-           [OP_RMSNORM_GRAD] = rmsnorm_grad,                                                       \
-           [OP_GATE_GRAD] = gate_grad,                                                             \
-           [OP_ROTARY_GRAD] = rotary_grad},                                                        \
-   .scratch_floats = no_scratch}
+#define TABLE(text, suffix)                                                                                            \
+  { .name = text, .run = KERNELS_BY_NAME(suffix), .scratch_floats = no_scratch }
 
 const kernel_table *kernels_naive(void) {
   static const kernel_table table = TABLE("naive", );

@@ -38,12 +38,12 @@ typedef struct head_call {
   u32 rows, width, vocab;
   const float *x, *weight; // [rows][width], [vocab][width]
   const u32 *targets;
-  float scale, factor;     // of the logits, and of (softmax - onehot)
-  float *logits;           // [chunks][HEAD_ROWS][HEAD_CHUNK]
-  float *parts;            // [chunks][HEAD_ROWS][2]: largest, and sum of e^(logit - largest)
-  float *sums;             // [HEAD_ROWS][2]: the same of whole rows
-  float *loss;             // [rows]
-  float *dx, *dweight;     // as x and weight
+  float scale, factor; // of the logits, and of (softmax - onehot)
+  float *logits;       // [chunks][HEAD_ROWS][HEAD_CHUNK]
+  float *parts;        // [chunks][HEAD_ROWS][2]: largest, and sum of e^(logit - largest)
+  float *sums;         // [HEAD_ROWS][2]: the same of whole rows
+  float *loss;         // [rows]
+  float *dx, *dweight; // as x and weight
   bool accumulate_dweight;
 } head_call;
 typedef void head_task(const head_call *h, u32 index, float *scratch);
@@ -65,6 +65,18 @@ typedef struct kernel_table {
   head_task *head_grad_w; // chunk: logits become their gradients; rows of dweight
   head_task *head_grad_x; // block of columns of dx
 } kernel_table;
+
+// The functions of a table, which are called as their operations; those of linear layers may have a suffix.
+#define KERNELS_BY_NAME(suffix)                                                                                        \
+  {                                                                                                                    \
+    [OP_EMBED] = embed, [OP_LAYERNORM] = layernorm, [OP_LINEAR] = linear##suffix, [OP_ATTENTION] = attention,          \
+    [OP_ACTIVATION] = activation, [OP_RESIDUAL] = residual, [OP_LOSS] = loss, [OP_LOSS_GRAD] = loss_grad,              \
+    [OP_LINEAR_GRAD_X] = linear_grad_x##suffix, [OP_LINEAR_GRAD_W] = linear_grad_w##suffix,                            \
+    [OP_LAYERNORM_GRAD] = layernorm_grad, [OP_ATTENTION_GRAD] = attention_grad,                                        \
+    [OP_ACTIVATION_GRAD] = activation_grad, [OP_RESIDUAL_GRAD] = residual_grad, [OP_EMBED_GRAD] = embed_grad,          \
+    [OP_RMSNORM] = rmsnorm, [OP_GATE] = gate, [OP_ROTARY] = rotary, [OP_RMSNORM_GRAD] = rmsnorm_grad,                  \
+    [OP_GATE_GRAD] = gate_grad, [OP_ROTARY_GRAD] = rotary_grad                                                         \
+  }
 
 const kernel_table *kernels_fast(void); // AVX2 / AVX-512 chosen at run time
 // The same with the operands of linear layers (values and weights, in all three products) rounded to bfloat16 and

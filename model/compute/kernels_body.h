@@ -28,11 +28,11 @@ static void gemm_one(const gemm_request *r, float *scratch) {
   gemm_run(&(gemm_job){r->m, r->n, r->k, a, b, r->c, r->n, r->alpha, r->accumulate, .scratch = scratch});
 }
 
-#define MAP(name, function, fill)                                                                  \
-  static void name(size_t n, const float *x, float *y) {                                           \
-    size_t i = 0;                                                                                  \
-    for (; i + VW <= n; i += VW) vf_store(y + i, function(vf_load(x + i)));                        \
-    if (i < n) vf_store_some(y + i, (u32)(n - i), function(vf_load_some(x + i, (u32)(n - i), fill))); \
+#define MAP(name, function, fill)                                                                                      \
+  static void name(size_t n, const float *x, float *y) {                                                               \
+    size_t i = 0;                                                                                                      \
+    for (; i + VW <= n; i += VW) vf_store(y + i, function(vf_load(x + i)));                                            \
+    if (i < n) vf_store_some(y + i, (u32)(n - i), function(vf_load_some(x + i, (u32)(n - i), fill)));                  \
   }
 MAP(map_exp, vf_exp, 0)
 MAP(map_tanh, vf_tanh, 0)
@@ -40,40 +40,13 @@ MAP(map_erf, vf_erf, 0)
 MAP(map_log, vf_log, 1)
 
 // The tables, with a suffix for what they do otherwise.
-#define TABLE(text, suffix, packed)                                                                \
-  {.name = text,                                                                                   \
-   .run = {[OP_EMBED] = embed,                                                                     \
-           [OP_LAYERNORM] = layernorm,                                                             \
-           [OP_LINEAR] = linear##suffix,                                                           \
-           [OP_ATTENTION] = attention,                                                             \
-           [OP_ACTIVATION] = activation,                                                           \
-           [OP_RESIDUAL] = residual,                                                               \
-           [OP_LOSS] = loss,                                                                       \
-           [OP_LOSS_GRAD] = loss_grad,                                                             \
-           [OP_LINEAR_GRAD_X] = linear_grad_x##suffix,                                             \
-           [OP_LINEAR_GRAD_W] = linear_grad_w##suffix,                                             \
-           [OP_LAYERNORM_GRAD] = layernorm_grad,                                                   \
-           [OP_ATTENTION_GRAD] = attention_grad,                                                   \
-           [OP_ACTIVATION_GRAD] = activation_grad,                                                 \
-           [OP_RESIDUAL_GRAD] = residual_grad,                                                     \
-           [OP_EMBED_GRAD] = embed_grad,                                                           \
-           [OP_RMSNORM] = rmsnorm,                                                                 \
-           [OP_GATE] = gate,                                                                       \
-           [OP_ROTARY] = rotary,                                                                   \
-           [OP_RMSNORM_GRAD] = rmsnorm_grad,                                                       \
-           [OP_GATE_GRAD] = gate_grad,                                                             \
-           [OP_ROTARY_GRAD] = rotary_grad},                                                        \
-   .scratch_floats = scratch_floats,                                                               \
-   .slopes = true,                                                                                 \
-   .pairs = linear_pairs,                                                                          \
-   .pair = linear_pair##suffix,                                                                    \
-   .packed_floats = packed,                                                                        \
-   .pack_tasks = weight_pack_tasks,                                                                \
-   .pack = weight_pack_task##suffix,                                                               \
-   .head_logits = head_logits##suffix,                                                             \
-   .head_loss = head_loss,                                                                         \
-   .head_grad_w = head_grad_w##suffix,                                                             \
-   .head_grad_x = head_grad_x##suffix}
+#define TABLE(text, suffix, packed)                                                                                    \
+  {                                                                                                                    \
+    .name = text, .run = KERNELS_BY_NAME(suffix), .scratch_floats = scratch_floats, .slopes = true,                    \
+    .pairs = linear_pairs, .pair = linear_pair##suffix, .packed_floats = packed, .pack_tasks = weight_pack_tasks,      \
+    .pack = weight_pack_task##suffix, .head_logits = head_logits##suffix, .head_loss = head_loss,                      \
+    .head_grad_w = head_grad_w##suffix, .head_grad_x = head_grad_x##suffix                                             \
+  }
 
 const kernels_level LEVEL_NAME(LEVEL) = {
     .table = TABLE(LEVEL_TEXT(LEVEL), , weight_packed_floats),
