@@ -113,7 +113,7 @@ static bool step(checker *c, const run_spec *r, trainer *t, fabric_step *f, stat
   return true;
 }
 
-bool check_numbers(const run_spec *r, arena *a, number_check *ret_check, status *st) {
+bool check_numbers(const run_spec *r, number_sabotage *sabotage, arena *a, number_check *ret_check, status *st) {
   graph *g = arena_array(a, graph, 1);
   machine *m = arena_array(a, machine, 1);
   const base_hyper base = {r->train.lr, r->train.weight_decay, r->train.eps};
@@ -126,6 +126,7 @@ bool check_numbers(const run_spec *r, arena *a, number_check *ret_check, status 
                                .threads = run_threads(r)};
   trainer *t = f ? trainer_create(&setup, a, st) : NULL;
   if (!t) return false;
+  if (sabotage) sabotage(f);
   *ret_check = (number_check){.limit = limit_of(fabric_step_woven(f)->type)};
   checker c = {.result = ret_check, .g = g, .memory = a};
   c.rows = arena_array(a, number_row, g->tensor_count);

@@ -21,4 +21,6 @@ typedef struct number_check {
 
 // Weights are initialised from the run's seed, tokens come from its data. A difference is an outcome; failing is a
 // step that does not fit or stalls.
-bool check_numbers(const run_spec *r, arena *a, number_check *ret_check, status *st);
+// `sabotage`, for tests that show that a difference is found: called before the step runs; NULL in production.
+typedef void number_sabotage(fabric_step *f);
+bool check_numbers(const run_spec *r, number_sabotage *sabotage, arena *a, number_check *ret_check, status *st);

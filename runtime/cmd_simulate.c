@@ -144,7 +144,7 @@ static bool compare_numbers(const command_call *c, const run_spec *r, status *st
   number_check n;
   if (r->engine.name != ENGINE_FABRIC)
     return status_fail(st, CODE_USAGE, "--check-numbers: only engine.name=fabric has numbers to check");
-  if (!check_numbers(r, c->memory, &n, st)) return false;
+  if (!check_numbers(r, NULL, c->memory, &n, st)) return false;
   if (command_flag(c, "json"))
     print_numbers_json(&n);
   else

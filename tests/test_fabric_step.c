@@ -150,13 +150,30 @@ static void every_tensor_agrees(void **state) {
     stated s = state_run(SMALL "model.layers=1 train.batch=2 train.seq=12 ", grids[i]);
     number_check n;
     status st = {0};
-    support_ok(check_numbers(&s.spec, s.memory, &n, &st), &st);
+    support_ok(check_numbers(&s.spec, NULL, s.memory, &n, &st), &st);
     if (n.first)
       fail_msg("%s: %s, made by %s, is %.2e away", grids[i], n.first->tensor, n.first->node, n.first->deviation);
     assert_true(n.row_count > 30);
     assert_true(n.cycles > 0);
     arena_destroy(s.memory);
   }
+}
+
+static void hit_the_first_product(fabric_step *f) {
+  fabric_step_flip(f, first_product(f), 300);
+}
+
+// A wrong number is named where it was made, not where it shows.
+static void a_wrong_tensor_is_named(void **state) {
+  (void)state;
+  stated s = state_run(SMALL, "model.layers=1 train.batch=2");
+  number_check n;
+  status st = {0};
+  support_ok(check_numbers(&s.spec, hit_the_first_product, s.memory, &n, &st), &st);
+  assert_non_null(n.first);
+  assert_string_equal(n.first->tensor, "h0.attn.qkv");
+  assert_true(n.first->deviation > n.limit);
+  arena_destroy(s.memory);
 }
 
 static void what_does_not_fit_is_said(void **state) {
@@ -248,15 +265,11 @@ static void recordings_replay_on_the_fabric(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(trains_as_the_host_does),
-      cmocka_unit_test(trains_in_mixed_precision),
-      cmocka_unit_test(one_bit_of_one_wavelet_shows),
-      cmocka_unit_test(microbatches_add_up),
-      cmocka_unit_test(every_tensor_agrees),
-      cmocka_unit_test(what_does_not_fit_is_said),
-      cmocka_unit_test(stated_plans_are_obeyed),
-      cmocka_unit_test(modelled_step_is_the_fabrics),
-      cmocka_unit_test(recordings_replay_on_the_fabric),
+      cmocka_unit_test(trains_as_the_host_does),      cmocka_unit_test(trains_in_mixed_precision),
+      cmocka_unit_test(one_bit_of_one_wavelet_shows), cmocka_unit_test(microbatches_add_up),
+      cmocka_unit_test(every_tensor_agrees),          cmocka_unit_test(a_wrong_tensor_is_named),
+      cmocka_unit_test(what_does_not_fit_is_said),    cmocka_unit_test(stated_plans_are_obeyed),
+      cmocka_unit_test(modelled_step_is_the_fabrics), cmocka_unit_test(recordings_replay_on_the_fabric),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
